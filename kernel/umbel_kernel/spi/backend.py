@@ -1,0 +1,179 @@
+"""The contract of a result backend: what keeps the outcome of tasks."""
+
+from __future__ import annotations
+
+import enum
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from umbel_kernel.errors import NotSupported
+from umbel_kernel.setting import Setting
+from umbel_kernel.url import URL
+
+READY_STATES = frozenset({"SUCCESS", "FAILURE", "REVOKED"})
+"""States after which nothing more is expected of a task."""
+
+
+class BackendCapability(enum.StrEnum):
+    """What a backend can do beyond storing and fetching."""
+
+    PUSH = "push"
+    """``wait`` is told by the store and does not poll."""
+    EXPIRES = "expires"
+    """The store drops what has expired by itself; without it ``cleanup`` does."""
+    PERSISTENT = "persistent"
+    """Results outlive the store's own process."""
+    SHARED = "shared"
+    """Any process may fetch any result. Without it only the process that published the task can."""
+    GROUPS = "groups"
+    CHORDS = "chords"
+    """``chord_part`` counts; without it the framework has to poll."""
+    REPLY_TO = "reply_to"
+    """Results travel to ``reply_to``, which has to be put into each task's message."""
+
+
+@dataclass(slots=True)
+class Record:
+    """The outcome, or the progress, of one task.
+
+    Attributes:
+        task_id: the task's id.
+        state: such as ``SUCCESS``.
+        body: the whole result document, serialised; what other Celery programs read.
+        content_type: MIME type of the body.
+        content_encoding: ``utf-8`` or ``binary``.
+        expires: seconds to keep it; None for ever.
+        reply_to: the ``reply_to`` of the task's message, for a backend with ``REPLY_TO``.
+    """
+
+    task_id: str
+    state: str
+    body: bytes
+    content_type: str = "application/json"
+    content_encoding: str = "utf-8"
+    expires: float | None = None
+    reply_to: str | None = None
+
+
+@dataclass(slots=True)
+class ChordPart:
+    """One member of a chord's header that has ended.
+
+    Attributes:
+        group_id: the header's group.
+        index: the member's place in the header, from 0.
+        size: how many members the header has.
+        task_id: the member's id.
+        state: the member's state.
+        body: what the framework wants back when all are in.
+        expires: seconds to keep it; None for ever.
+    """
+
+    group_id: str
+    index: int
+    size: int
+    task_id: str
+    state: str
+    body: bytes
+    expires: float | None = None
+
+
+class Backend(ABC):
+    """A result store. Its methods may be called from several threads.
+
+    ``__init__`` does no I/O. After a fork the child makes a new one and does not touch the parent's.
+
+    Args:
+        url: where the store is.
+        options: ``result_backend_transport_options`` together with the plugin's own settings by name.
+        state_of: reads the state out of a result document, for stores that keep the document alone; raises
+            ``DecodeError`` when it is none.
+    """
+
+    capabilities: ClassVar[frozenset[BackendCapability]] = frozenset()
+    settings: ClassVar[tuple[Setting, ...]] = ()
+
+    def __init__(
+        self, url: URL, options: Mapping[str, Any] | None = None, *, state_of: Callable[[bytes], str]
+    ) -> None:
+        self.url = url
+        self.options: dict[str, Any] = dict(options or {})
+        self.state_of = state_of
+
+    @abstractmethod
+    def connect(self, *, timeout: float) -> None:
+        """Reach the store within ``timeout`` seconds; does nothing when already connected.
+
+        Raises:
+            OperationalError: it cannot be reached; the message has the masked URL and the cause.
+        """
+
+    @abstractmethod
+    def store(self, records: Sequence[Record], *, timeout: float = 5.0) -> None:
+        """Keep these, in order, and tell whoever waits for one of them.
+
+        A record in state ``SUCCESS`` is never replaced by one in another state: a task that was delivered twice keeps
+        its first success.
+
+        Raises:
+            OperationalError: the store is away; all or some may not be kept. Storing again is harmless.
+            BackendError: the store refuses, for example because a record is too large.
+        """
+
+    @abstractmethod
+    def fetch(self, task_ids: Sequence[str], *, timeout: float = 5.0) -> dict[str, Record]:
+        """What is known of these now. An id that nothing is known of is left out."""
+
+    @abstractmethod
+    def wait(self, task_ids: Sequence[str], *, timeout: float | None) -> dict[str, Record]:
+        """Wait until at least one of these is in a ready state, and return all that are.
+
+        Returns an empty dict after ``timeout`` seconds (None: no limit; 0: just look). One waiter may not take a
+        record away from another that waits for the same id.
+
+        Raises:
+            OperationalError: the store went away and did not come back within the timeout; with no timeout, at once.
+        """
+
+    def expect(self, task_ids: Sequence[str]) -> None:
+        """Called before tasks are published whose results this process may wait for. Default: nothing."""
+
+    @property
+    def reply_to(self) -> str | None:
+        """What to put into the ``reply_to`` of this process's task messages. Default: None."""
+        return None
+
+    @abstractmethod
+    def forget(self, task_ids: Sequence[str], *, timeout: float = 5.0) -> None:
+        """Drop what is kept of these, ready or not."""
+
+    def store_group(self, group_id: str, body: bytes, *, expires: float | None, timeout: float = 5.0) -> None:
+        """Keep the description of a group. Only with ``GROUPS``."""
+        raise NotSupported(f"{type(self).__name__} keeps no groups; use a backend that does, such as redis or sqlite")
+
+    def fetch_group(self, group_id: str, *, timeout: float = 5.0) -> bytes | None:
+        """The description of a group, or None. Only with ``GROUPS``."""
+        raise NotSupported(f"{type(self).__name__} keeps no groups; use a backend that does, such as redis or sqlite")
+
+    def forget_group(self, group_id: str, *, timeout: float = 5.0) -> None:
+        """Drop the description of a group. Only with ``GROUPS``."""
+        raise NotSupported(f"{type(self).__name__} keeps no groups; use a backend that does, such as redis or sqlite")
+
+    def chord_part(self, part: ChordPart, *, timeout: float = 5.0) -> list[bytes] | None:
+        """Count one member. Only with ``CHORDS``.
+
+        Members are counted by index, so one that ends twice counts once. Returns the bodies of all members in the
+        order of their indexes to exactly one caller, the one whose part made the header complete, and None to all
+        others, also to those that come after.
+        """
+        raise NotSupported(f"{type(self).__name__} counts no chords; use a backend that does, such as redis or sqlite")
+
+    def cleanup(self, *, timeout: float = 60.0) -> int:
+        """Drop what has expired, for stores that do not do so themselves. Returns how many. Default: 0."""
+        return 0
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the connection. Never raises; a second call does nothing."""

@@ -1,0 +1,174 @@
+"""The contract of a broker: what moves messages."""
+
+from __future__ import annotations
+
+import enum
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from umbel_kernel.setting import Setting
+from umbel_kernel.spi.message import Delivery, Message
+from umbel_kernel.spi.topology import Exchange, Queue
+from umbel_kernel.url import URL
+
+
+class BrokerCapability(enum.StrEnum):
+    """What a broker can do beyond direct delivery with acknowledgement."""
+
+    TOPIC = "topic"
+    FANOUT = "fanout"
+    PRIORITY = "priority"
+    DELAY = "delay"
+    """``Message.delay`` and the ``delay`` of ``reject`` are kept by the broker."""
+    TTL = "ttl"
+    """``Message.expiration`` and ``Queue.message_ttl`` are kept."""
+    LEASE = "lease"
+    """What a dead consumer held comes back by itself; ``extend`` keeps it while the consumer lives."""
+    CONFIRM = "confirm"
+    """``publish`` returns only when the broker has taken responsibility."""
+    ATOMIC_RECEIVE = "atomic_receive"
+    """A consumer killed at any moment of ``receive`` loses nothing."""
+    DELIVERY_COUNT = "delivery_count"
+    PERSISTENT = "persistent"
+    """Messages outlive the broker's own process."""
+    SHARED = "shared"
+    """Other processes see the same queues."""
+    SIZE = "size"
+
+
+class Consumer(ABC):
+    """Reads from some queues. It belongs to one thread, but for ``wake`` and ``extend``."""
+
+    @abstractmethod
+    def receive(self, limit: int, timeout: float | None) -> list[Delivery]:
+        """Take up to ``limit`` messages, in the order of their queues' priorities and age.
+
+        Returns as soon as there is at least one, or after ``timeout`` seconds (None: no limit; 0: do not wait), or
+        when ``wake`` is called, whichever is first. With ``limit`` 0 nothing is taken: it waits for ``wake`` or the
+        timeout and keeps the connection alive.
+
+        Raises:
+            OperationalError: the connection is lost. What was held and not acknowledged comes back to some consumer;
+                this object is of no more use but for ``close``.
+        """
+
+    @abstractmethod
+    def ack(self, deliveries: Sequence[Delivery]) -> None:
+        """Say that these are done. One that this consumer no longer holds is passed over.
+
+        Raises:
+            OperationalError: the connection is lost; all or some may come back.
+        """
+
+    @abstractmethod
+    def reject(self, deliveries: Sequence[Delivery], *, requeue: bool, delay: float | None = None) -> None:
+        """Give these back (``requeue``), at the front where the broker can, or drop them.
+
+        Args:
+            delay: seconds before they may be delivered again; only with ``DELAY``, else passed over.
+
+        Raises:
+            OperationalError: as for ``ack``.
+        """
+
+    def extend(self, deliveries: Sequence[Delivery]) -> None:
+        """Keep the hold on these for one more lease. May be called from another thread.
+
+        With no deliveries it only says that this consumer lives. Default: does nothing, for brokers whose hold lasts
+        as long as the connection.
+        """
+
+    @property
+    def lease(self) -> float | None:
+        """Seconds that a hold lasts without ``extend``; None when it lasts as long as the connection."""
+        return None
+
+    @abstractmethod
+    def wake(self) -> None:
+        """End a ``receive`` that waits, now or the next one. Callable from any thread and from a signal handler; never
+        blocks and never raises."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Stop reading and give back what is held. Never raises; a second call does nothing."""
+
+
+class Broker(ABC):
+    """A connection to a broker. Its methods may be called from several threads.
+
+    ``__init__`` does no I/O. After a fork the child makes a new one and does not touch the parent's.
+
+    Args:
+        url: where the broker is.
+        options: ``broker_transport_options`` together with the plugin's own settings by their names.
+    """
+
+    capabilities: ClassVar[frozenset[BrokerCapability]] = frozenset()
+    settings: ClassVar[tuple[Setting, ...]] = ()
+
+    def __init__(self, url: URL, options: Mapping[str, Any] | None = None) -> None:
+        self.url = url
+        self.options: dict[str, Any] = dict(options or {})
+
+    @abstractmethod
+    def connect(self, *, timeout: float) -> None:
+        """Reach the broker within ``timeout`` seconds; does nothing when already connected.
+
+        Raises:
+            OperationalError: it cannot be reached; the message has the masked URL and the cause.
+        """
+
+    @abstractmethod
+    def declare(self, queues: Sequence[Queue], *, timeout: float = 5.0) -> None:
+        """Create what is missing of these queues, their exchanges and bindings.
+
+        Raises:
+            ChannelError: one exists with other properties.
+            NotSupported: an exchange type that the capabilities do not name.
+        """
+
+    @abstractmethod
+    def bind(self, queue: str, exchange: Exchange, routing_key: str = "", *, timeout: float = 5.0) -> None:
+        """Create the exchange if need be and bind the queue, which must exist, to it."""
+
+    @abstractmethod
+    def delete(self, queues: Sequence[str], *, timeout: float = 5.0) -> None:
+        """Delete these queues with what is in them. One that is not there is passed over."""
+
+    @abstractmethod
+    def purge(self, queues: Sequence[str], *, timeout: float = 5.0) -> int:
+        """Drop every message waiting in these queues. Returns how many there were."""
+
+    @abstractmethod
+    def size(self, queues: Sequence[str], *, timeout: float = 5.0) -> dict[str, int]:
+        """How many messages wait in each queue, not counting held ones; 0 for a queue not there.
+
+        Raises:
+            NotSupported: without ``SIZE``.
+        """
+
+    @abstractmethod
+    def publish(self, messages: Sequence[Message], *, timeout: float = 5.0) -> None:
+        """Hand over a batch, in order. Returns when the broker has taken them all.
+
+        A message whose exchange binds no queue is dropped, as in AMQP. A message straight to a queue that does not
+        exist creates it where queues need no declaration.
+
+        Raises:
+            PublishError: not all were taken within ``timeout`` seconds; ``failed`` has the rest. One whose fate is
+                unknown counts as failed, so it may arrive twice when sent again.
+        """
+
+    @abstractmethod
+    def consumer(self, queues: Sequence[Queue], *, prefetch: int = 0, name: str = "") -> Consumer:
+        """Begin to read from these queues, which are declared.
+
+        Args:
+            prefetch: the most that the broker should send ahead; 0 leaves it to the broker plugin.
+            name: who reads, for people who look into the broker.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the connection and its consumers. Never raises; a second call does nothing."""

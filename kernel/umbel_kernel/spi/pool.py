@@ -1,0 +1,195 @@
+"""The contract of a pool: what runs jobs."""
+
+from __future__ import annotations
+
+import enum
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from umbel_kernel.errors import NotSupported
+from umbel_kernel.setting import Setting
+
+
+class PoolCapability(enum.StrEnum):
+    """What a pool can do beyond running jobs."""
+
+    SOFT_TIME_LIMIT = "soft_time_limit"
+    HARD_TIME_LIMIT = "hard_time_limit"
+    TERMINATE = "terminate"
+    """``cancel`` ends a running job."""
+    RECYCLE = "recycle"
+    """``max_jobs_per_child`` and ``max_memory_per_child`` are kept."""
+    RESIZE = "resize"
+    ASYNC = "async"
+    """``execute`` may be a coroutine function and runs in an event loop."""
+    PROCESSES = "processes"
+    """Jobs run in other processes: a crash of one leaves the worker alive."""
+    MAIN_THREAD = "main_thread"
+    """Jobs run in the thread that calls ``drive``; the worker's loop gets another."""
+
+
+@dataclass(slots=True)
+class Job:
+    """One task to run. All of it is plain data that ``marshal`` can carry.
+
+    Attributes:
+        id: unique in this pool's life.
+        body: the raw body; it is decoded where the job runs.
+        headers: the message's headers.
+        content_type: of the body.
+        content_encoding: of the body.
+        context: what else the framework wants to have there.
+        soft_limit: seconds of running after which ``SoftTimeLimitExceeded`` is raised inside, or None.
+        hard_limit: seconds of running after which the job is killed, or None.
+    """
+
+    id: int
+    body: bytes
+    headers: dict[str, Any]
+    content_type: str = "application/json"
+    content_encoding: str = "utf-8"
+    context: dict[str, Any] = field(default_factory=dict)
+    soft_limit: float | None = None
+    hard_limit: float | None = None
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How a job ended.
+
+    Attributes:
+        job_id: whose.
+        value: what ``execute`` returned; None with an error.
+        error: None, or a ``PoolError`` of the pool's own: ``WorkerLostError``, ``TimeLimitExceeded``, ``Terminated``.
+            ``execute`` itself raises nothing but what kills its process.
+    """
+
+    job_id: int
+    value: Any = None
+    error: Exception | None = None
+
+
+@dataclass(slots=True)
+class Collected:
+    """What has happened in a pool since the last ``collect``.
+
+    Attributes:
+        started: ids of jobs that began to run, each told once and not after it finished.
+        finished: how jobs ended; a job that began and ended since then is in both.
+    """
+
+    started: list[int] = field(default_factory=list)
+    finished: list[Outcome] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class PoolOptions:
+    """How to run the pool.
+
+    Attributes:
+        max_jobs_per_child: replace a child after so many jobs; None for never.
+        max_memory_per_child: replace a child that grew over so many KiB, after its job; None for never.
+        alive_timeout: seconds a new child has to report.
+        lost_wait: seconds to wait for the result of a child that has gone.
+        hostname: the worker's name, for process titles.
+        initialize: called once where jobs will run (in each child, after the fork) before the first.
+        finalize: called there after the last, on an orderly end.
+    """
+
+    max_jobs_per_child: int | None = None
+    max_memory_per_child: int | None = None
+    alive_timeout: float = 4.0
+    lost_wait: float = 10.0
+    hostname: str = ""
+    initialize: Callable[[], None] | None = None
+    finalize: Callable[[], None] | None = None
+
+
+class Pool(ABC):
+    """Runs jobs. Every method is called from the worker's loop thread, but for ``drive``."""
+
+    capabilities: ClassVar[frozenset[PoolCapability]] = frozenset()
+    settings: ClassVar[tuple[Setting, ...]] = ()
+
+    @abstractmethod
+    def open(
+        self, size: int, execute: Callable[[Job], Any], wake: Callable[[], None], options: PoolOptions
+    ) -> None:
+        """Get ready to run ``size`` jobs at once.
+
+        Args:
+            execute: runs one job and returns plain data that ``marshal`` can carry.
+            wake: thread-safe; the pool calls it when a job has finished, so that the loop collects.
+
+        Raises:
+            PoolError: it cannot be made; what was begun is undone.
+        """
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """How many jobs can run at once."""
+
+    @abstractmethod
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Take jobs to run, in order, as slots get free. Never blocks, whatever their number.
+
+        The worker holds most of its backlog back and submits little more than there are free slots, or many at once
+        while jobs are short.
+        """
+
+    @abstractmethod
+    def withdraw(self, job_ids: Sequence[int]) -> list[int]:
+        """Take back jobs that have not begun. Returns the ids of those that now never will."""
+
+    @abstractmethod
+    def collect(self) -> Collected:
+        """What has happened since the last call. Never blocks. Enforces time limits on the way."""
+
+    def next_check(self) -> float | None:
+        """Seconds until ``collect`` should be called although nobody woke the loop, or None.
+
+        A pool that enforces time limits in ``collect`` says here when the next one is due.
+        """
+        return None
+
+    def cancel(self, job_id: int, signal: str = "TERM") -> bool:
+        """End a running job. Its outcome has ``Terminated``. Returns whether it was running.
+
+        Raises:
+            NotSupported: without ``TERMINATE``.
+        """
+        raise NotSupported(f"{type(self).__name__} cannot end a running job; use a pool of processes")
+
+    def grow(self, count: int = 1) -> None:
+        """Add slots. Only with ``RESIZE``."""
+        raise NotSupported(f"{type(self).__name__} cannot change its size")
+
+    def shrink(self, count: int = 1) -> None:
+        """Remove slots as they get free. Only with ``RESIZE``."""
+        raise NotSupported(f"{type(self).__name__} cannot change its size")
+
+    def drive(self) -> None:
+        """Run jobs in the calling thread until ``close`` or ``terminate``. Only with ``MAIN_THREAD``."""
+        raise NotSupported(f"{type(self).__name__} runs no jobs in the caller's thread")
+
+    def info(self) -> dict[str, Any]:
+        """Facts for people and remote control, such as ``processes`` and ``max-concurrency``."""
+        return {"max-concurrency": self.size}
+
+    @abstractmethod
+    def close(self) -> None:
+        """Take no more jobs. Running and submitted ones go on; ``collect`` still brings their outcomes.
+
+        Does not wait; a second call does nothing.
+        """
+
+    @abstractmethod
+    def terminate(self, *, timeout: float = 5.0) -> None:
+        """End everything now: running jobs are ended where that is possible, their outcomes are lost.
+
+        Also called after ``close`` when all is done, to free what the pool holds. Never raises; a second call does
+        nothing.
+        """

@@ -1,0 +1,1 @@
+"""Redis result backend, pushed through pub/sub."""

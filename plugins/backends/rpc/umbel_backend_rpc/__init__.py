@@ -1,0 +1,1 @@
+"""Results as messages to the caller's own AMQP reply queue."""

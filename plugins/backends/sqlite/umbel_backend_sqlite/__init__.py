@@ -1,0 +1,1 @@
+"""SQLite result backend: the embedded default."""

@@ -1,0 +1,1 @@
+"""Adapter over any kombu transport."""

@@ -1,0 +1,1 @@
+"""In-process broker: tests and single-process programs."""

@@ -1,0 +1,1 @@
+"""SQLite broker: the embedded default, durable, for many processes."""

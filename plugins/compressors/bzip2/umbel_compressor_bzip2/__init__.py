@@ -1,0 +1,1 @@
+"""bzip2 (application/x-bz2)."""

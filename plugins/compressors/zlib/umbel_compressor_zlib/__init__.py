@@ -1,0 +1,1 @@
+"""zlib (application/x-gzip)."""

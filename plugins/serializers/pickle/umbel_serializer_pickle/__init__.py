@@ -1,0 +1,1 @@
+"""Python pickle; refused unless accepted."""

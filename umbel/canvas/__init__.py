@@ -1,0 +1,1 @@
+"""Workflows as data: signatures and what is composed of them."""

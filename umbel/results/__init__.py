@@ -1,0 +1,1 @@
+"""The outcome of tasks: the store of result documents, and the handles that callers hold."""

@@ -1,1 +1,7 @@
 """Python pickle; refused unless accepted."""
+
+from __future__ import annotations
+
+from umbel_serializer_pickle.serializer import PickleSerializer
+
+__all__ = ["PickleSerializer"]

@@ -1,0 +1,1 @@
+"""How a task travels: bodies and their content types, messages, and names on the wire."""

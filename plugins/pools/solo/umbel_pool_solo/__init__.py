@@ -1,1 +1,7 @@
-"""One job at a time in the main thread."""
+"""A pool of one: jobs run one after the other in the main thread."""
+
+from __future__ import annotations
+
+from umbel_pool_solo.pool import SoloPool
+
+__all__ = ["SoloPool"]

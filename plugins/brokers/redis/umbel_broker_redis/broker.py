@@ -1,0 +1,290 @@
+"""The Redis broker, on the key layout of kombu's Redis transport."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import threading
+import uuid
+import weakref
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from umbel_broker_redis.address import Address
+from umbel_broker_redis.consumer import RedisConsumer
+from umbel_broker_redis.envelope import pack
+from umbel_broker_redis.layout import Layout
+from umbel_broker_redis.link import Command, Link, Lost, answer, run
+from umbel_broker_redis.scripts import KEEP_BINDING
+from umbel_broker_redis.settings import SETTINGS
+from umbel_kernel.errors import ChannelError, NotSupported, OperationalError, PublishError
+from umbel_kernel.spi.broker import Broker, BrokerCapability
+from umbel_kernel.spi.message import Message
+from umbel_kernel.spi.topology import Exchange, Queue
+from umbel_kernel.url import URL
+
+_AT_ONCE = 500
+_LEAST_BINDING_LIFE = 3_600_000
+
+
+class RedisBroker(Broker):
+    """Queues as Redis lists; Celery's clients and workers may share them.
+
+    What a consumer takes moves in one step into the ``unacked`` hash, from where it comes back when nobody extends the
+    hold for ``visibility_timeout`` seconds. Fanout is pub/sub: it reaches who listens, and keeps nothing.
+    """
+
+    capabilities = frozenset(
+        {
+            BrokerCapability.TOPIC,
+            BrokerCapability.FANOUT,
+            BrokerCapability.PRIORITY,
+            BrokerCapability.LEASE,
+            BrokerCapability.CONFIRM,
+            BrokerCapability.ATOMIC_RECEIVE,
+            BrokerCapability.PERSISTENT,
+            BrokerCapability.SHARED,
+            BrokerCapability.SIZE,
+        }
+    )
+    settings = SETTINGS
+
+    def __init__(self, url: URL, options: Mapping[str, Any] | None = None) -> None:
+        super().__init__(url, options)
+        self._address = Address(url, self.options)
+        self._layout = Layout(self.options, self._address.db)
+        self._link = Link(self._address)
+        self._lock = threading.Lock()
+        self._types: dict[str, str] = {"": "direct"}
+        self._expires: dict[str, int] = {}
+        self._fanouts: dict[str, set[tuple[str, str]]] = {}
+        self._consumers: weakref.WeakSet[RedisConsumer] = weakref.WeakSet()
+        self._tag = f"{uuid.uuid4()}-"
+        self._number = itertools.count(1)
+
+    def connect(self, *, timeout: float) -> None:
+        """See ``Broker.connect``."""
+        self._link.connect(timeout)
+
+    def declare(self, queues: Sequence[Queue], *, timeout: float = 5.0) -> None:
+        """See ``Broker.declare``. A list needs no declaration; this writes the bindings."""
+        commands: list[Command] = []
+        for queue in queues:
+            expires = queue.expires * 1000 if queue.expires is not None else queue.arguments.get("x-expires")
+            if expires is not None:
+                self._expires[queue.name] = int(expires)
+            else:
+                self._expires.pop(queue.name, None)
+            for binding in queue.bindings:
+                if binding.exchange.name:
+                    commands += self._binding(queue.name, binding.exchange, binding.routing_key)
+        if commands:
+            self._all(commands, timeout)
+
+    def bind(self, queue: str, exchange: Exchange, routing_key: str = "", *, timeout: float = 5.0) -> None:
+        """See ``Broker.bind``."""
+        if exchange.name:
+            self._all(self._binding(queue, exchange, routing_key), timeout)
+
+    def delete(self, queues: Sequence[str], *, timeout: float = 5.0) -> None:
+        """See ``Broker.delete``. Only the bindings that this broker knows of are taken away."""
+        commands: list[Command] = [("DEL", *self._layout.keys(queue)) for queue in queues]
+        names = [name for name in self._types if name]
+        tables = self._all([("SMEMBERS", self._layout.bindings(name)) for name in names], timeout) if names else []
+        gone = set(queues)
+        for name, members in zip(names, tables, strict=True):
+            for member in members:
+                parts = self._layout.split(member)
+                if parts is not None and parts[2] in gone:
+                    commands.append(("SREM", self._layout.bindings(name), member))
+                    commands.append(("SREM", self._layout.permanent(name), member))
+        if commands:
+            self._all(commands, timeout)
+        for queue in queues:
+            self._expires.pop(queue, None)
+            self._fanouts.pop(queue, None)
+
+    def purge(self, queues: Sequence[str], *, timeout: float = 5.0) -> int:
+        """See ``Broker.purge``."""
+        commands: list[Command] = []
+        for queue in queues:
+            for key in self._layout.keys(queue):
+                commands += [("LLEN", key), ("DEL", key)]
+        return sum(self._all(commands, timeout)[::2])
+
+    def size(self, queues: Sequence[str], *, timeout: float = 5.0) -> dict[str, int]:
+        """See ``Broker.size``."""
+        replies = iter(self._all([("LLEN", key) for queue in queues for key in self._layout.keys(queue)], timeout))
+        return {queue: sum(next(replies) for _ in self._layout.steps) for queue in queues}
+
+    def publish(self, messages: Sequence[Message], *, timeout: float = 5.0) -> None:
+        """See ``Broker.publish``. All messages of a batch for one list go in one command, all commands in one trip."""
+        layout = self._layout
+        try:
+            tables = self._tables({m.exchange for m in messages if m.exchange}, timeout)
+        except OperationalError as error:
+            raise PublishError(str(error), messages) from error
+        values: dict[str, list[bytes]] = {}
+        owners: dict[str, list[Message]] = {}
+        commands: list[Command] = []
+        senders: list[Sequence[Message]] = []
+        queues: dict[str, str] = {}
+        for message in messages:
+            raw = self._pack(message)
+            exchange = message.exchange
+            kind = self._types.get(exchange)
+            if kind == "fanout":
+                commands.append(("PUBLISH", layout.channel(exchange, message.routing_key), raw))
+                senders.append((message,))
+                continue
+            if exchange:
+                targets: Iterable[str] = self._routes(kind, tables[exchange], message.routing_key)
+                if kind is None and self._heard(exchange, message.routing_key, raw, timeout):
+                    continue
+            else:
+                targets = (message.routing_key,)
+            for queue in targets:
+                key = layout.key(queue, message.priority)
+                queues[key] = queue
+                values.setdefault(key, []).append(raw)
+                owners.setdefault(key, []).append(message)
+        for key, pushed in values.items():
+            for start in range(0, len(pushed), _AT_ONCE):
+                commands.append(("LPUSH", key, *pushed[start : start + _AT_ONCE]))
+                senders.append(owners[key][start : start + _AT_ONCE])
+            expires = self._expires.get(queues[key])
+            if expires is not None:
+                commands += [("PEXPIRE", each, expires) for each in layout.keys(queues[key])]
+                senders += [()] * len(layout.steps)
+        if commands:
+            self._push(messages, commands, senders, timeout)
+
+    def consumer(self, queues: Sequence[Queue], *, prefetch: int = 0, name: str = "") -> RedisConsumer:
+        """See ``Broker.consumer``. Nothing is sent ahead: ``receive`` takes what it is asked for."""
+        channels: dict[str, list[str]] = {}
+        temporary: list[str] = []
+        for queue in queues:
+            heard = {(b.exchange.name, b.routing_key) for b in queue.bindings if b.exchange.type == "fanout"}
+            heard |= self._fanouts.get(queue.name, set())
+            for exchange, routing_key in sorted(heard):
+                pattern = self._layout.channel(exchange, routing_key.replace("#", "*"))
+                channels.setdefault(pattern, []).append(queue.name)
+            if queue.exclusive or (heard and queue.auto_delete):
+                temporary.append(queue.name)
+        consumer = RedisConsumer(
+            address=self._address,
+            layout=self._layout,
+            queues=[queue.name for queue in queues],
+            channels=channels,
+            options=self.options,
+            on_close=(lambda: self.delete(temporary)) if temporary else None,
+        )
+        with self._lock:
+            self._consumers.add(consumer)
+        return consumer
+
+    def close(self) -> None:
+        """See ``Broker.close``."""
+        with self._lock:
+            consumers = list(self._consumers)
+        for consumer in consumers:
+            consumer.close()
+        self._link.close()
+
+    def _binding(self, queue: str, exchange: Exchange, routing_key: str) -> list[Command]:
+        if exchange.type not in ("direct", "topic", "fanout"):
+            raise NotSupported(
+                f"exchange {exchange.name!r} is of type {exchange.type!r}; the Redis broker has direct, topic and fanout"
+            )
+        known = self._types.setdefault(exchange.name, exchange.type)
+        if known != exchange.type:
+            raise ChannelError(f"exchange {exchange.name!r} is declared as {known}, and now as {exchange.type}")
+        if exchange.type == "fanout":
+            self._fanouts.setdefault(queue, set()).add((exchange.name, routing_key))
+        layout = self._layout
+        table, member = layout.bindings(exchange.name), layout.member(exchange.type, routing_key, queue)
+        expires = self._expires.get(queue)
+        if expires is not None:
+            life = max(2 * expires, _LEAST_BINDING_LIFE)
+            return [run(KEEP_BINDING, (table, layout.deadlines), member, exchange.name, life)]
+        return [("SADD", table, member), ("SADD", layout.permanent(exchange.name), member)]
+
+    def _all(self, commands: Sequence[Command], timeout: float) -> list[Any]:
+        return [answer(reply) for reply in self._link.call(commands, timeout)]
+
+    def _tables(self, exchanges: Iterable[str], timeout: float) -> dict[str, list[tuple[str, str, str]]]:
+        """The bindings of these exchanges, as they are now; those of a fanout are not needed."""
+        names = [name for name in exchanges if self._types.get(name) != "fanout"]
+        if not names:
+            return {}
+        replies = self._all([("SMEMBERS", self._layout.bindings(name)) for name in names], timeout)
+        split = self._layout.split
+        return {
+            name: [parts for parts in map(split, members) if parts is not None]
+            for name, members in zip(names, replies, strict=True)
+        }
+
+    def _routes(self, kind: str | None, table: Sequence[tuple[str, str, str]], routing_key: str) -> set[str]:
+        """The queues that a message goes to. Of an exchange that others declared, a binding with a pattern is a topic's."""
+        return {
+            queue
+            for key, pattern, queue in table
+            if queue and (_matches(pattern, routing_key) if pattern and kind != "direct" else key == routing_key)
+        }
+
+    def _heard(self, exchange: str, routing_key: str, raw: bytes, timeout: float) -> bool:
+        """Whether an exchange that others declared is a fanout that somebody listens to; if so, they have it now.
+
+        The layout does not tell a fanout's bindings from a direct exchange's; who listens does.
+        """
+        return bool(self._all([("PUBLISH", self._layout.channel(exchange, routing_key), raw)], timeout)[0])
+
+    def _pack(self, message: Message) -> bytes:
+        try:
+            return pack(message, message.exchange, f"{self._tag}{next(self._number)}")
+        except (TypeError, ValueError) as error:
+            raise PublishError(f"a message for {message.routing_key!r} cannot be sent: {error}", (message,)) from error
+
+    def _push(
+        self,
+        messages: Sequence[Message],
+        commands: Sequence[Command],
+        senders: Sequence[Sequence[Message]],
+        timeout: float,
+    ) -> None:
+        reason, cause = "", None
+        try:
+            replies: Sequence[Any] = self._link.call(commands, timeout)
+        except Lost as error:
+            reason, cause, replies = str(error), error, error.replies
+        except OperationalError as error:
+            raise PublishError(str(error), messages) from error
+        lost: set[int] = set()
+        for number, sent in enumerate(senders):
+            try:
+                if number < len(replies):
+                    answer(replies[number])
+                else:
+                    lost.update(map(id, sent))
+            except ChannelError as error:
+                reason = reason or str(error)
+                lost.update(map(id, sent))
+        if lost:
+            failed = [message for message in messages if id(message) in lost]
+            raise PublishError(
+                f"{len(failed)} of {len(messages)} messages were not taken: {reason}", failed, len(messages) - len(failed)
+            ) from cause
+
+
+@lru_cache(maxsize=4096)
+def _compiled(pattern: str) -> re.Pattern[str] | None:
+    try:
+        return re.compile(pattern)
+    except re.error:
+        return None
+
+
+def _matches(pattern: str, routing_key: str) -> bool:
+    compiled = _compiled(pattern)
+    return compiled is not None and compiled.match(routing_key) is not None

@@ -21,8 +21,8 @@ class Clock(Protocol):
 class SystemClock:
     """The clocks of the operating system."""
 
-    time = staticmethod(time.time)
     monotonic = staticmethod(time.monotonic)
+    time = staticmethod(time.time)
 
 
 SYSTEM_CLOCK = SystemClock()

@@ -1,0 +1,62 @@
+"""taskiq, two processes, over a Redis list or an AMQP queue; the tasks are coroutines, which is what it is made for."""
+
+from __future__ import annotations
+
+from harness.contender import Contender, Setup
+from harness.mark import mark
+from harness.place import AMQP, BROKER, MEASURE, QUEUE, REDIS, RESULTS
+from taskiq import AsyncBroker
+from taskiq_aio_pika import AioPikaBroker, Exchange, Queue, QueueType
+from taskiq_redis import ListQueueBroker, RedisAsyncResultBackend
+
+_WORKER = ["{bin}/taskiq", "worker", "contenders.taskiq:broker", "--workers", "2", "--log-level", "ERROR"]
+
+CONTENDER = Contender(
+    "taskiq",
+    distributions=("taskiq", "taskiq-redis", "taskiq-aio-pika"),
+    acknowledges=("amqp",),
+    enqueues=("redis", "amqp"),
+    queues=("{queue}", "{queue}.dead_letter"),
+    exchanges=("{queue}",),
+    note="classic queues as for the others (its default is quorum); "
+    "on AMQP results are kept in Redis; a waiting client polls, here each millisecond",
+    setups=[Setup("2 processes", _WORKER, brokers=("redis", "amqp"), beside="celery 2 x solo")],
+)
+
+broker: AsyncBroker
+if BROKER == "redis":
+    broker = ListQueueBroker(REDIS, queue_name=QUEUE)
+else:
+    broker = AioPikaBroker(
+        AMQP,
+        qos=128,
+        exchange=Exchange(name=QUEUE),
+        task_queues=[Queue(name=QUEUE, type=QueueType.CLASSIC)],
+        dead_letter_queue=Queue(name=f"{QUEUE}.dead_letter", type=QueueType.CLASSIC),
+    )
+if MEASURE == "roundtrip":
+    broker = broker.with_result_backend(RedisAsyncResultBackend(RESULTS, result_ex_time=600))
+
+
+@broker.task
+async def noop() -> None:
+    mark()
+
+
+@broker.task
+async def echo(value: int) -> int:
+    return value
+
+
+async def ready() -> None:
+    await broker.startup()
+
+
+async def enqueue(count: int) -> None:
+    for _ in range(count):
+        await noop.kiq()
+
+
+async def call(value: int) -> int:
+    task = await echo.kiq(value)
+    return (await task.wait_result(check_interval=0.001, timeout=10)).return_value

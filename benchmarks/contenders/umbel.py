@@ -1,0 +1,65 @@
+"""umbel, with the settings and set-ups of Celery's contender, so that nothing but the import tells them apart."""
+
+from __future__ import annotations
+
+from harness.contender import Contender, Setup
+from harness.mark import mark
+from harness.place import AMQP, BROKER, FILE, QUEUE, REDIS, RESULTS
+
+from umbel import Umbel
+
+_WORKER = ["{bin}/umbel", "-A", "contenders.umbel", "worker", "--loglevel=ERROR", "-n", "{name}@%h", "-Q", "{queue}"]
+_BOTH = ("redis", "amqp")
+_ALL = ("redis", "amqp", "sqlite")
+_SOLO = [*_WORKER, "-P", "solo", "-c", "1", "--prefetch-multiplier", "128"]
+
+CONTENDER = Contender(
+    "umbel",
+    distributions=("umbel",),
+    acknowledges=_ALL,
+    enqueues=_ALL,
+    exchanges=("{queue}",),
+    setups=[
+        Setup("prefork c2", [*_WORKER, "-c", "2", "-P", "prefork"], brokers=_ALL, beside="celery prefork c2"),
+        Setup(
+            "threads c10",
+            [*_WORKER, "-c", "10", "-P", "threads", "--prefetch-multiplier", "13"],
+            brokers=_BOTH,
+            beside="celery threads c10",
+        ),
+        Setup("solo", _SOLO, brokers=_ALL, beside="celery solo"),
+        Setup("2 x solo", _SOLO, brokers=_ALL, beside="celery 2 x solo", processes=2, measures=("drain",)),
+    ],
+)
+
+_BROKERS = {"redis": REDIS, "amqp": AMQP, "sqlite": f"sqlite:///{FILE}"}
+_BACKENDS = {"redis": RESULTS, "amqp": "rpc://", "sqlite": f"sqlite:///{FILE}"}
+
+app = Umbel("bench", broker=_BROKERS[BROKER], backend=_BACKENDS[BROKER])
+app.conf.task_default_queue = QUEUE
+
+
+@app.task(ignore_result=True)
+def noop() -> None:
+    mark()
+
+
+@app.task
+def echo(value: int) -> int:
+    return value
+
+
+app.finalize()
+
+
+def ready() -> None:
+    """The first call connects, and the harness warms up before it measures."""
+
+
+def enqueue(count: int) -> None:
+    for _ in range(count):
+        noop.delay()
+
+
+def call(value: int) -> int:
+    return echo.delay(value).get(timeout=10)

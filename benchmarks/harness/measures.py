@@ -1,0 +1,116 @@
+"""The four measurements. Each makes one sample: figures by name, taken once, on a worker of its own."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from typing import Any
+
+from harness.bench import Bench
+from harness.failure import Failure
+from harness.settings import Settings
+from harness.stock import AmqpStock, RedisStock, SqliteStock, Stock
+from harness.worker import Worker
+
+SETTLE = 2.0
+"""Seconds that a worker is given after its first task before it counts as idle."""
+
+_kept: dict[tuple[str, str, int], Any] = {}
+
+
+def stock(bench: Bench, contender: dict[str, Any]) -> Stock:
+    if bench.broker == "redis":
+        return RedisStock(bench.settings)
+    if bench.broker == "amqp":
+        queues = [name.format(queue=bench.queue) for name in contender["queues"]]
+        exchanges = [name.format(queue=bench.queue) for name in contender["exchanges"]]
+        return AmqpStock(bench.settings, bench.queue, queues, exchanges)
+    return SqliteStock(bench.file)
+
+
+def filled(bench: Bench, shelf: Stock, count: int) -> None:
+    """Put `count` messages into the broker, made by the contender's producer the first time."""
+    key = (bench.contender, bench.broker, count)
+    if key not in _kept:
+        bench.client("fill", count)
+        _kept[key] = shelf.take()
+    elif bench.broker == "amqp":
+        bench.client("fill", 1)  # declares the queues again
+    shelf.put(_kept[key])
+
+
+def drain(settings: Settings, contender: dict[str, Any], setup: dict[str, Any], broker: str) -> dict[str, float]:
+    """Rate from the first executed task to the last; CPU of the worker's whole tree in that time; memory after it."""
+    count = max(20, int(settings.tasks * setup["share"]))
+    with Bench(settings, contender["name"], broker, "drain") as bench:
+        shelf = stock(bench, contender)
+        try:
+            filled(bench, shelf, count)
+            with Worker(bench, setup) as worker:
+                worker.wait(1)
+                before, begun = worker.tree.cpu(), bench.ledger.count()
+                worker.wait(count)
+                after = worker.tree.cpu()
+                rss, pss = worker.tree.memory()
+                times = bench.ledger.times()
+        finally:
+            shelf.clear()
+    # The first sighting comes a few milliseconds after the first task: what ran before it is in neither figure of CPU.
+    rest = count - begun
+    sample = {
+        "rate": (count - 1) / ((times[count - 1] - times[0]) / 1e9),
+        "startup": (times[0] - worker.started) / 1e9,
+        "rss": rss,
+        "pss": pss,
+        "executed": float(len(times)),
+    }
+    if rest >= count / 2:
+        sample["cpu"] = (after - before) / rest * 1e6
+    return sample
+
+
+def enqueue(settings: Settings, contender: dict[str, Any], broker: str, action: str) -> dict[str, float]:
+    """One process enqueues with no worker running: `enqueue` one by one, `bulk` as the contender takes many."""
+    with Bench(settings, contender["name"], broker, "enqueue") as bench:
+        shelf = stock(bench, contender)
+        try:
+            answer = bench.client(action, settings.tasks)
+        finally:
+            shelf.clear()
+    return {"rate": answer["count"] / answer["seconds"], "cpu": answer["cpu"] / answer["count"] * 1e6}
+
+
+def roundtrip(settings: Settings, contender: dict[str, Any], setup: dict[str, Any], broker: str) -> dict[str, float]:
+    """Calls one after another on a worker that has nothing else to do, from before sending to the result in hand."""
+    with Bench(settings, contender["name"], broker, "roundtrip") as bench:
+        shelf = stock(bench, contender)
+        try:
+            bench.client("fill", 1)
+            with Worker(bench, setup) as worker:
+                worker.wait(1)
+                times = sorted(bench.client("roundtrip", settings.calls)["times"])
+        finally:
+            shelf.clear()
+    if len(times) < 2:
+        raise Failure("a round trip needs at least two calls")
+    return {"p50": statistics.median(times) * 1e3, "p99": times[min(len(times) - 1, int(len(times) * 0.99))] * 1e3}
+
+
+def footprint(settings: Settings, contender: dict[str, Any], setup: dict[str, Any], broker: str) -> dict[str, float]:
+    """Import and cold start, then what the worker takes while it waits."""
+    with Bench(settings, contender["name"], broker, "footprint") as bench:
+        shelf = stock(bench, contender)
+        try:
+            imported = bench.client("import")["import"]
+            bench.client("fill", 1)
+            with Worker(bench, setup) as worker:
+                worker.wait(1)
+                started = (bench.ledger.times()[0] - worker.started) / 1e9
+                time.sleep(SETTLE)
+                before, begin = worker.tree.cpu(), time.monotonic()
+                time.sleep(settings.idle)
+                idle = (worker.tree.cpu() - before) / (time.monotonic() - begin)
+                rss, pss = worker.tree.memory()
+        finally:
+            shelf.clear()
+    return {"import": imported * 1e3, "startup": started, "rss": rss, "pss": pss, "idle": idle * 100}

@@ -1,0 +1,41 @@
+"""Puts the tables of a run between two markers in README.md, with the command and the machine that made them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from harness.failure import Failure
+from harness.table import markdown
+
+BEGIN = "<!-- results: begin -->"
+END = "<!-- results: end -->"
+
+
+def text(results: dict[str, Any]) -> str:
+    machine = results["machine"]
+    about = ", ".join(
+        f"{name} {value}" for name, value in machine.items() if name not in ("cores", "processor", "memory")
+    )
+    who = "\n".join(
+        f"- {name} ({', '.join(f'{package} {version}' for package, version in said['versions'].items())}): "
+        + (f"acknowledges on {', '.join(said['acknowledges'])}" if said["acknowledges"] else "acknowledges nothing")
+        + (f"; {said['note']}" if said["note"] else "")
+        for name, said in results["contenders"].items()
+    )
+    return (
+        f"Made on {results['date'][:10]} by `{results['command']}`: {results['tasks']:,} tasks, {results['calls']} calls, "
+        f"medians of {results['rounds']} interleaved rounds. {machine['cores']} cores ({machine['processor']}), "
+        f"{machine['memory']}; {about}.\n\n"
+        f"{who}\n\n{markdown(results)}"
+    )
+
+
+def write(results: dict[str, Any], path: Path) -> None:
+    """Raises Failure where the file has no markers."""
+    page = path.read_text()
+    if BEGIN not in page or END not in page:
+        raise Failure(f"{path} has no place for the tables: it needs the lines {BEGIN} and {END}")
+    head, rest = page.split(BEGIN, 1)
+    tail = rest.split(END, 1)[1]
+    path.write_text(f"{head}{BEGIN}\n{text(results)}\n{END}{tail}")

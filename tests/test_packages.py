@@ -1,0 +1,155 @@
+"""Every plugin bears one name four times, and the built distributions ask for one another by version."""
+
+from __future__ import annotations
+
+import email
+import email.message
+import os
+import re
+import runpy
+import subprocess
+import sys
+import tomllib
+import zipfile
+from importlib.metadata import distribution
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from umbel_kernel.plugins import KINDS, load
+
+ROOT = Path(__file__).resolve().parent.parent
+VERSION = runpy.run_path(str(ROOT / "VERSION.py"))["__version__"]
+PLUGINS = sorted(path.parent for path in ROOT.glob("plugins/*/*/pyproject.toml"))
+
+each_plugin = pytest.mark.parametrize("folder", PLUGINS, ids=lambda folder: f"{folder.parent.name}-{folder.name}")
+
+
+def project_of(folder: Path) -> dict[str, Any]:
+    return tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))
+
+
+def distribution_of(folder: Path) -> str:
+    return f"umbel-{folder.parent.name.removesuffix('s')}-{folder.name}"
+
+
+def build(folder: Path, into: Path, *, release: bool) -> email.message.Message:
+    """Build a wheel as an index would get it (``release``) or as a checkout makes it, and read its METADATA."""
+    environment = {**os.environ, "UMBEL_RELEASE": "1" if release else "0"}
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(into)],
+        cwd=folder, env=environment, check=True, capture_output=True,
+    )  # fmt: skip
+    (wheel,) = into.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        return email.message_from_bytes(archive.read(name))
+
+
+@each_plugin
+def test_the_folder_names_the_distribution_the_import_and_the_entry_point(folder: Path) -> None:
+    kinds = folder.parent.name
+    assert kinds in KINDS
+    table = project_of(folder)
+    project = table["project"]
+    package = distribution_of(folder).replace("-", "_")
+    assert project["name"] == distribution_of(folder)
+    assert list(project["entry-points"]) == [f"umbel.{kinds}"]
+    entries = project["entry-points"][f"umbel.{kinds}"]
+    assert folder.name in entries
+    assert all(path.startswith((f"{package}:", f"{package}.")) for path in entries.values())
+    assert (folder / package / "__init__.py").is_file()
+    assert (folder / package / "py.typed").is_file()
+    assert (folder / "README.md").is_file()
+    assert table["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == [package]
+
+
+@each_plugin
+def test_every_distribution_has_one_version_and_one_licence(folder: Path) -> None:
+    table = project_of(folder)
+    assert table["project"]["dynamic"] == ["version"]
+    assert table["tool"]["hatch"]["version"]["path"] == "../../../VERSION.py"
+    assert table["project"]["license"] == "BSD-3-Clause"
+    assert table["project"]["requires-python"] == project_of(ROOT)["project"]["requires-python"]
+
+
+@each_plugin
+def test_the_entry_points_load_and_are_of_their_kind(folder: Path) -> None:
+    kinds = folder.parent.name
+    contract = {
+        "brokers": "Broker",
+        "backends": "Backend",
+        "pools": "Pool",
+        "serializers": "Serializer",
+        "compressors": "Compressor",
+    }[kinds]
+    for name in project_of(folder)["project"]["entry-points"][f"umbel.{kinds}"]:
+        loaded = load(kinds, name)
+        assert f"umbel_kernel.spi.{kinds[:-1]}.{contract}" in {
+            f"{base.__module__}.{base.__qualname__}" for base in loaded.__mro__
+        }
+
+
+@each_plugin
+def test_the_workspace_knows_it(folder: Path) -> None:
+    """What ``uv run pytest`` needs of the root's pyproject.toml for each plugin."""
+    root = project_of(ROOT)
+    name = distribution_of(folder)
+    assert root["tool"]["uv"]["sources"][name] == {"workspace": True}
+    assert folder.relative_to(ROOT).as_posix() in root["tool"]["mypy"]["mypy_path"]
+    default = project_of(folder).get("tool", {}).get("umbel", {}).get("default", False)
+    assert default or name in root["dependency-groups"]["dev"], "plain `uv run pytest` would not install it"
+
+
+@each_plugin
+def test_it_has_tests(folder: Path) -> None:
+    assert list((folder / "tests").glob("test_*.py"))
+
+
+def test_installed_here_is_this_version() -> None:
+    names = ["umbel", "umbel-kernel", "umbel-testkit", *map(distribution_of, PLUGINS)]
+    assert {name: distribution(name).version for name in names} == dict.fromkeys(names, VERSION)
+
+
+def test_a_release_asks_for_versions(tmp_path: Path) -> None:
+    metadata = build(ROOT, tmp_path, release=True)
+    requires = metadata.get_all("Requires-Dist", [])
+    assert metadata["Version"] == VERSION
+    assert metadata["License-Expression"] == "BSD-3-Clause"
+    assert [need for need in requires if "file:" in need or " @ " in need] == []
+    assert f"umbel-kernel=={VERSION}" in requires
+    pinned = {need.partition("==")[0] for need in requires if need.startswith("umbel-")}
+    assert {distribution_of(folder) for folder in PLUGINS} <= pinned
+    assert all(re.match(rf"umbel-[a-z0-9-]+=={re.escape(VERSION)}(;|$)", n) for n in requires if n.startswith("umbel-"))
+
+
+def test_a_checkout_asks_for_its_own_folders(tmp_path: Path) -> None:
+    requires = build(ROOT, tmp_path, release=False).get_all("Requires-Dist", [])
+    assert f"umbel-kernel @ {(ROOT / 'kernel').as_uri()}" in requires
+
+
+def test_an_extra_brings_every_plugin_of_its_name(tmp_path: Path) -> None:
+    metadata = build(ROOT, tmp_path, release=True)
+    requires = metadata.get_all("Requires-Dist", [])
+    names = {folder.name for folder in PLUGINS}
+    assert set(metadata.get_all("Provides-Extra", [])) == {*names, "all", "testkit"}
+    for folder in PLUGINS:
+        pin = f"{distribution_of(folder)}=={VERSION}"
+        assert any(re.fullmatch(rf"{re.escape(pin)}; extra == ['\"]{folder.name}['\"]", need) for need in requires)
+        assert any(re.fullmatch(rf"{re.escape(pin)}; extra == ['\"]all['\"]", need) for need in requires)
+
+
+def test_the_defaults_need_no_client_library() -> None:
+    for folder in PLUGINS:
+        table = project_of(folder)
+        if table.get("tool", {}).get("umbel", {}).get("default"):
+            needs = set(table["project"]["dependencies"]) - {"umbel-kernel"}
+            assert needs <= {"billiard>=4.2"}, f"{folder.name} would bring {needs} to everybody"
+
+
+def test_a_plugins_wheel_names_its_needs_without_a_path(tmp_path: Path) -> None:
+    redis = next(folder for folder in PLUGINS if folder.parts[-2:] == ("brokers", "redis"))
+    requires = build(redis, tmp_path, release=True).get_all("Requires-Dist", [])
+    assert set(requires) == set(project_of(redis)["project"]["dependencies"])
+    assert [need for need in requires if "@" in need] == []

@@ -36,7 +36,7 @@ class Address:
         local = url.scheme.endswith("+socket")
         place = url.query.get("virtual_host", "") if local else url.path.strip("/")
         if place and not place.isdigit():
-            raise ConfigurationError(f"{self.shown} names the database {place!r}; a Redis database is a number, as in /0")
+            raise ConfigurationError(f"{self.shown} names database {place!r}; in Redis it is a number, as in /0")
         self.db = int(place or 0)
         self._arguments: dict[str, Any] = {
             "db": self.db,

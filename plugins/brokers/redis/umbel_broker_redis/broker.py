@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import re
 import threading
 import uuid
-import weakref
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 from umbel_broker_redis.address import Address
 from umbel_broker_redis.consumer import RedisConsumer
 from umbel_broker_redis.envelope import pack
-from umbel_broker_redis.layout import Layout
+from umbel_broker_redis.layout import Layout, topic_matches
 from umbel_broker_redis.link import Command, Link, Lost, answer, run
 from umbel_broker_redis.scripts import KEEP_BINDING
 from umbel_broker_redis.settings import SETTINGS
@@ -59,7 +56,7 @@ class RedisBroker(Broker):
         self._types: dict[str, str] = {"": "direct"}
         self._expires: dict[str, int] = {}
         self._fanouts: dict[str, set[tuple[str, str]]] = {}
-        self._consumers: weakref.WeakSet[RedisConsumer] = weakref.WeakSet()
+        self._consumers: set[RedisConsumer] = set()
         self._tag = f"{uuid.uuid4()}-"
         self._number = itertools.count(1)
 
@@ -167,8 +164,7 @@ class RedisBroker(Broker):
         for queue in queues:
             heard = {(b.exchange.name, b.routing_key) for b in queue.bindings if b.exchange.type == "fanout"}
             heard |= self._fanouts.get(queue.name, set())
-            for exchange, routing_key in sorted(heard):
-                pattern = self._layout.channel(exchange, routing_key.replace("#", "*"))
+            for pattern in {p for exchange, _ in heard for p in self._layout.patterns(exchange)}:
                 channels.setdefault(pattern, []).append(queue.name)
             if queue.exclusive or (heard and queue.auto_delete):
                 temporary.append(queue.name)
@@ -178,7 +174,7 @@ class RedisBroker(Broker):
             queues=[queue.name for queue in queues],
             channels=channels,
             options=self.options,
-            on_close=(lambda: self.delete(temporary)) if temporary else None,
+            on_close=lambda gone: self._forget(gone, temporary),
         )
         with self._lock:
             self._consumers.add(consumer)
@@ -192,10 +188,16 @@ class RedisBroker(Broker):
             consumer.close()
         self._link.close()
 
+    def _forget(self, consumer: RedisConsumer, temporary: Sequence[str]) -> None:
+        with self._lock:
+            self._consumers.discard(consumer)
+        if temporary:
+            self.delete(temporary)
+
     def _binding(self, queue: str, exchange: Exchange, routing_key: str) -> list[Command]:
         if exchange.type not in ("direct", "topic", "fanout"):
             raise NotSupported(
-                f"exchange {exchange.name!r} is of type {exchange.type!r}; the Redis broker has direct, topic and fanout"
+                f"exchange {exchange.name!r} is of type {exchange.type!r}; this broker has direct, topic and fanout"
             )
         known = self._types.setdefault(exchange.name, exchange.type)
         if known != exchange.type:
@@ -226,11 +228,11 @@ class RedisBroker(Broker):
         }
 
     def _routes(self, kind: str | None, table: Sequence[tuple[str, str, str]], routing_key: str) -> set[str]:
-        """The queues that a message goes to. Of an exchange that others declared, a binding with a pattern is a topic's."""
+        """The queues that a message goes to. Where others declared the exchange, a pattern says that it is a topic."""
         return {
             queue
             for key, pattern, queue in table
-            if queue and (_matches(pattern, routing_key) if pattern and kind != "direct" else key == routing_key)
+            if queue and (topic_matches(key, routing_key) if pattern and kind != "direct" else key == routing_key)
         }
 
     def _heard(self, exchange: str, routing_key: str, raw: bytes, timeout: float) -> bool:
@@ -272,19 +274,5 @@ class RedisBroker(Broker):
                 lost.update(map(id, sent))
         if lost:
             failed = [message for message in messages if id(message) in lost]
-            raise PublishError(
-                f"{len(failed)} of {len(messages)} messages were not taken: {reason}", failed, len(messages) - len(failed)
-            ) from cause
-
-
-@lru_cache(maxsize=4096)
-def _compiled(pattern: str) -> re.Pattern[str] | None:
-    try:
-        return re.compile(pattern)
-    except re.error:
-        return None
-
-
-def _matches(pattern: str, routing_key: str) -> bool:
-    compiled = _compiled(pattern)
-    return compiled is not None and compiled.match(routing_key) is not None
+            taken = len(messages) - len(failed)
+            raise PublishError(f"{len(failed)} of {len(messages)} were not taken: {reason}", failed, taken) from cause

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import select
 import threading
 import time
@@ -31,8 +32,8 @@ class Held(NamedTuple):
     """The tag of a delivery.
 
     Attributes:
-        name: its field in the ``unacked`` hash; empty for what came by fanout and is held in memory only.
-        key: the list it came from.
+        name: its field in the ``unacked`` hash.
+        key: the list it came from; empty for what came by fanout and is held in memory only.
         raw: the bytes that lay there.
     """
 
@@ -49,7 +50,7 @@ class RedisConsumer(Consumer):
 
     Args:
         channels: the pub/sub patterns to hear, and the queues that each stands for.
-        on_close: called once after closing.
+        on_close: called once with this consumer after it has closed.
     """
 
     def __init__(
@@ -60,10 +61,12 @@ class RedisConsumer(Consumer):
         queues: Sequence[str],
         channels: Mapping[str, Sequence[str]],
         options: Mapping[str, Any],
-        on_close: Callable[[], None] | None = None,
+        on_close: Callable[[RedisConsumer], None],
     ) -> None:
         self._layout = layout
         self._queues = sorted(queues) if options.get("queue_order_strategy") == "sorted" else list(queues)
+        self._lists = {queue: layout.keys(queue) for queue in self._queues}
+        self._tails = {queue: f',"",{json.dumps(queue)}]' for queue in self._queues}
         self._rotates = options.get("queue_order_strategy", "round_robin") == "round_robin"
         self._channels = {pattern.encode(): list(names) for pattern, names in channels.items()}
         self._on_close = on_close
@@ -121,7 +124,7 @@ class RedisConsumer(Consumer):
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
         """See ``Consumer.ack``."""
-        names = [tag.name for tag in (d.tag for d in deliveries) if self._held.pop(tag.name, None) is not None]
+        names = [tag.name for tag in self._release(deliveries) if tag.key]
         if names:
             replies = self._link.call(
                 [("HDEL", self._layout.unacked, *names), ("ZREM", self._layout.index, *names)], self._patience
@@ -134,11 +137,12 @@ class RedisConsumer(Consumer):
         if not requeue:
             self.ack(deliveries)
             return
+        given = {tag.name: tag for tag in self._release(deliveries)}
         for delivery in reversed(deliveries):
-            if not delivery.tag.name:
+            if delivery.tag.name in given and not delivery.tag.key:
                 delivery.redelivered = True
                 self._ready.appendleft(delivery)
-        held = [d.tag for d in deliveries if self._held.pop(d.tag.name, None) is not None]
+        held = [tag for tag in given.values() if tag.key]
         if held:
             self._look = True
             for reply in self._link.call([self._return(tag) for tag in reversed(held)], self._patience):
@@ -149,7 +153,7 @@ class RedisConsumer(Consumer):
         now = time.time()
         pairs: list[Any] = []
         for delivery in deliveries:
-            if delivery.tag.name in self._held:
+            if delivery.tag.name in self._held and delivery.tag.key:
                 pairs += [now, delivery.tag.name]
         if pairs:
             answer(self._link.call([("ZADD", self._layout.index, "XX", *pairs)], self._patience)[0])
@@ -164,7 +168,7 @@ class RedisConsumer(Consumer):
             if self._closed:
                 return
             self._closed = True
-        held = list(self._held.values())
+        held = [tag for tag in self._held.values() if tag.key]
         self._held.clear()
         try:
             if held and self._link.connected:
@@ -172,11 +176,14 @@ class RedisConsumer(Consumer):
         except OperationalError:
             pass  # the server is away: what was held comes back after the visibility timeout
         self._end()
-        if self._on_close is not None:
-            try:
-                self._on_close()
-            except (OperationalError, ChannelError):
-                return
+        try:
+            self._on_close(self)
+        except (OperationalError, ChannelError):
+            return
+
+    def _release(self, deliveries: Sequence[Delivery]) -> list[Held]:
+        """The tags of those that are held here, which from now on are not."""
+        return [tag for tag in (d.tag for d in deliveries) if self._held.pop(tag.name, None) is not None]
 
     def _end(self) -> None:
         self._closed = True
@@ -207,6 +214,7 @@ class RedisConsumer(Consumer):
         taken: list[Delivery] = []
         while self._ready and len(taken) < limit:
             taken.append(self._ready.popleft())
+            self._held[taken[-1].tag.name] = taken[-1].tag
         room = limit - len(taken)
         if room and self._queues and (self._look or now - self._looked >= self._look_every()):
             taken += self._pop(room)
@@ -215,13 +223,9 @@ class RedisConsumer(Consumer):
 
     def _pop(self, limit: int) -> list[Delivery]:
         layout = self._layout
-        keys: list[str] = []
-        owners: list[str] = []
-        for step in range(len(layout.steps)):
-            for queue in self._queues:
-                keys.append(layout.keys(queue)[step])
-                owners.append(queue)
-        tails = [f',"",{_quoted(queue)}]' for queue in owners]
+        owners = self._queues * len(layout.steps)
+        keys = [self._lists[queue][step] for step in range(len(layout.steps)) for queue in self._queues]
+        tails = [self._tails[queue] for queue in owners]
         reply = answer(
             self._link.call(
                 [run(TAKE, (layout.unacked, layout.index, *keys), limit, time.time(), self._tag, self._number, *tails)],
@@ -252,7 +256,8 @@ class RedisConsumer(Consumer):
                 self._look = True
             elif pushed[0] == b"pmessage":
                 for queue in self._channels.get(pushed[1], ()):
-                    self._ready.append(unpack(pushed[3], queue, Held("", "", pushed[3])))
+                    self._ready.append(unpack(pushed[3], queue, Held(f"{self._tag}{self._number}", "", pushed[3])))
+                    self._number += 1
 
     def _wait(self, seconds: float, *, listen: bool) -> bool:
         """Wait for a push or for ``wake``. Returns whether it was ``wake``."""
@@ -281,7 +286,7 @@ class RedisConsumer(Consumer):
         if self._pinged and self._heard < self._pinged:
             self._notes.close()
             raise OperationalError(
-                f"Redis did not answer on the connection that tells of new messages for {now - self._heard:.0f} s; connect again"
+                f"the connection that tells of new messages was silent for {now - self._heard:.0f} s; connect again"
             )
         self._pinged = now
         self._notes.send("PING", timeout=self._patience)
@@ -296,15 +301,11 @@ class RedisConsumer(Consumer):
     def _sweep(self, now: float) -> None:
         """Give back what others held for too long."""
         self._swept = now
-        for reply in overdue(self._link, self._layout, time.time() - self._visibility, self._sweep_most, self._patience):
+        before = time.time() - self._visibility
+        for reply in overdue(self._link, self._layout, before, self._sweep_most, self._patience):
             if answer(reply):
                 self._look = True
 
     def _return(self, tag: Held) -> Command:
         keys = (self._layout.unacked, self._layout.index, tag.key)
         return run(GIVE_BACK, keys, tag.name, redelivered(tag.raw), "RPUSH", "")
-
-
-def _quoted(text: str) -> str:
-    """A queue's name as a JSON string."""
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

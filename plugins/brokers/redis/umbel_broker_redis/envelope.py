@@ -96,7 +96,7 @@ def load(raw: bytes) -> dict[str, Any] | None:
 
 
 def unpack(raw: bytes, queue: str, tag: Any) -> Delivery:
-    """A delivery out of the bytes of a list. What is no envelope comes as it is, with no headers and no content type."""
+    """A delivery out of the bytes of a list. What is no envelope comes as it is, without headers and content type."""
     found = load(raw)
     properties = found.get("properties") if found else None
     if found is None or not isinstance(properties, dict):
@@ -107,6 +107,9 @@ def unpack(raw: bytes, queue: str, tag: Any) -> Delivery:
         return Delivery(body=raw, queue=queue, tag=tag, routing_key=queue)
     info = properties.get("delivery_info")
     info = info if isinstance(info, dict) else {}
+    again = bool(info.get("redelivered"))
+    if again:
+        headers.pop("redelivered", None)  # kombu writes the mark there as well
     priority = properties.get("priority")
     return Delivery(
         body=body,
@@ -120,7 +123,7 @@ def unpack(raw: bytes, queue: str, tag: Any) -> Delivery:
         correlation_id=_text(properties.get("correlation_id")),
         reply_to=_text(properties.get("reply_to")),
         priority=priority if isinstance(priority, int) else None,
-        redelivered=bool(info.get("redelivered") or headers.get("redelivered")),
+        redelivered=again,
         properties=properties,
     )
 

@@ -7,7 +7,8 @@ name and is read first. A binding is a member of a set for each exchange. A fano
 from __future__ import annotations
 
 from bisect import bisect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from umbel_kernel.errors import ConfigurationError
@@ -34,7 +35,8 @@ class Layout:
         self.unacked = self.prefix + str(options.get("unacked_key") or "unacked")
         self.index = self.prefix + str(options.get("unacked_index_key") or "unacked_index")
         fanout = options.get("fanout_prefix", True)
-        self.fanout_prefix = self.prefix + (fanout if isinstance(fanout, str) else "/{db}." if fanout else "").format(db=db)
+        wanted = fanout if isinstance(fanout, str) else "/{db}." if fanout else ""
+        self.fanout_prefix = self.prefix + wanted.format(db=db)
         self.fanout_patterns = bool(options.get("fanout_patterns", True))
 
     def key(self, queue: str, priority: int | None) -> str:
@@ -71,13 +73,34 @@ class Layout:
         return (parts[0], parts[1], parts[2]) if len(parts) == 3 else None
 
     def channel(self, exchange: str, routing_key: str) -> str:
-        """The pub/sub channel that a message to a fanout exchange is published on, and a queue of it listens to."""
+        """The pub/sub channel that a message to a fanout exchange is published on."""
         if routing_key and self.fanout_patterns:
             return f"{self.fanout_prefix}{exchange}/{routing_key}"
         return f"{self.fanout_prefix}{exchange}"
+
+    def patterns(self, exchange: str) -> tuple[str, str]:
+        """What a queue of a fanout exchange listens to: all its channels, since a fanout asks for no routing key."""
+        return f"{self.fanout_prefix}{exchange}", f"{self.fanout_prefix}{exchange}/*"
 
 
 def topic_pattern(routing_key: str) -> str:
     """The regular expression that stands for a topic binding's key, written as kombu writes it."""
     escaped = "".join(c if c.isalnum() or c in ".#*" else "\\" + c for c in routing_key)
     return "^" + r"\.".join(_WORDS.get(word, word) for word in escaped.split(".")) + "$"
+
+
+@lru_cache(maxsize=4096)
+def topic_matches(pattern: str, routing_key: str) -> bool:
+    """Whether a topic binding's key matches: ``*`` is one word, ``#`` any number of words, as AMQP 0-9-1 says.
+
+    kombu's own expression for ``#`` asks for the dot before it; here ``a.#`` also matches ``a``.
+    """
+    return _match(pattern.split("."), routing_key.split("."))
+
+
+def _match(pattern: Sequence[str], words: Sequence[str]) -> bool:
+    if not pattern:
+        return not words
+    if pattern[0] == "#":
+        return _match(pattern[1:], words) or (bool(words) and _match(pattern, words[1:]))
+    return bool(words) and pattern[0] in ("*", words[0]) and _match(pattern[1:], words[1:])

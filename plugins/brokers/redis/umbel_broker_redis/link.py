@@ -174,7 +174,8 @@ class Link:
 
     def _lost(self, error: BaseException, what: str = "lost") -> Lost:
         self.close()
-        return Lost(f"{what} Redis at {self._address.shown}: {mask(str(error)) or type(error).__name__}; is it running?")
+        reason = mask(str(error)) or type(error).__name__
+        return Lost(f"{what} Redis at {self._address.shown}: {reason}; is it running?")
 
 
 class Lost(OperationalError):

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from umbel_broker_redis.envelope import load, redelivered
-from umbel_broker_redis.layout import Layout
+from umbel_broker_redis.layout import Layout, topic_matches
 from umbel_broker_redis.link import Command, Link, answer, run
 from umbel_broker_redis.scripts import GIVE_BACK
 
@@ -58,7 +58,7 @@ def _queue(link: Link, layout: Layout, exchange: str, routing_key: str, timeout:
     members = answer(link.call([("SMEMBERS", layout.bindings(exchange))], timeout)[0])
     bound = [parts for parts in map(layout.split, members) if parts is not None]
     for key, pattern, queue in bound:
-        if key == routing_key or (pattern and re.match(pattern, routing_key)):
+        if key == routing_key or (pattern and topic_matches(key, routing_key)):
             return queue
     return routing_key
 

@@ -58,8 +58,8 @@ if redis.call('HDEL', KEYS[1], ARGV[1]) == 0 then return 0 end
 redis.call(ARGV[3], KEYS[3], ARGV[2])
 return 1
 """)
-"""Move the entry ARGV[1] out of the hash KEYS[1] and the index KEYS[2] and put ARGV[2] on the list KEYS[3] by the command
-ARGV[3]; only once, and, with ARGV[4], only when its hold is not younger than that."""
+"""Move the entry ARGV[1] out of the hash KEYS[1] and the index KEYS[2] and put ARGV[2] on the list KEYS[3] by the
+command ARGV[3]; only once, and, with ARGV[4], only when its hold is not younger than that."""
 
 KEEP_BINDING = Script("""
 redis.call('SADD', KEYS[1], ARGV[1])
@@ -68,7 +68,7 @@ local ms = tonumber(now[1]) * 1000 + math.floor(tonumber(now[2]) / 1000)
 redis.call('ZADD', KEYS[2], 'GT', ms + tonumber(ARGV[3]), ARGV[2])
 return 1
 """)
-"""Add the binding ARGV[1] of an expiring queue to KEYS[1] and put off the end of exchange ARGV[2]'s bindings in KEYS[2] to
-ARGV[3] milliseconds from now, by the server's clock."""
+"""Add the binding ARGV[1] of an expiring queue to KEYS[1] and put off the end of exchange ARGV[2]'s bindings in KEYS[2]
+to ARGV[3] milliseconds from now, by the server's clock."""
 
 ALL = (TAKE, GIVE_BACK, KEEP_BINDING)

@@ -1,0 +1,392 @@
+"""The app's results: documents written to and read from the backend plugin."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from umbel.model import states
+from umbel.model.exceptions import TaskRevokedError
+from umbel.model.ports import AppPort
+from umbel.results.base import ResultBase
+from umbel.results.from_tuple import result_from_tuple
+from umbel.wire.failure import decode_exception, encode_exception
+from umbel.wire.result_document import COMPRESSED, JSON, ResultDocument, encode, loads
+from umbel_kernel import plugins
+from umbel_kernel.errors import NotSupported
+from umbel_kernel.spi.backend import Backend, BackendCapability, ChordPart, Record
+
+_EXCEPTION_STATES = states.EXCEPTION_STATES
+
+
+class _Settings:
+    """What is read of the configuration, once, since records are made on the path of every task."""
+
+    __slots__ = (
+        "accept", "cache_max", "chord_expires", "compression", "content_encoding", "content_type", "expires",
+        "extended", "failure_expires", "serializer",
+    )  # fmt: skip
+
+    def __init__(self, conf: Any) -> None:
+        self.serializer: str = conf.result_serializer
+        plugin = plugins.load("serializers", self.serializer)
+        self.content_type: str = plugin.content_type
+        self.content_encoding: str = plugin.content_encoding
+        self.compression: str | None = conf.result_compression
+        self.extended = bool(conf.result_extended)
+        self.expires = _seconds(conf.result_expires)
+        failure, chord = conf.result_failure_expires, conf.result_chord_expires
+        self.failure_expires = self.expires if failure is None else _seconds(failure)
+        self.chord_expires = self.expires if chord is None else _seconds(chord)
+        self.cache_max: int | None = conf.result_cache_max
+        self.accept: Any = conf.result_accept_content
+
+
+class ResultStore:
+    """Keeps and finds the results of an app's tasks. It may be used from several threads.
+
+    The settings are read when the first result is written or read. The backend is asked of the app each time, so that
+    a forked process never uses its parent's connection.
+    """
+
+    READY_STATES = states.READY_STATES
+    UNREADY_STATES = states.UNREADY_STATES
+    EXCEPTION_STATES = states.EXCEPTION_STATES
+    enabled = True
+    """Whether anything is kept. Where it is not, a worker need not make records."""
+
+    def __init__(self, app: AppPort) -> None:
+        self.app = app
+        self._read: _Settings | None = None
+        self._cache: OrderedDict[str, ResultDocument] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @property
+    def backend(self) -> Backend:
+        """The connected plugin of this process."""
+        return self.app.load_backend()
+
+    @property
+    def _settings(self) -> _Settings:
+        if self._read is None:
+            self._read = _Settings(self.app.conf)
+        return self._read
+
+    @property
+    def reply_to(self) -> str | None:
+        """What a task's message says in ``reply_to``, for results that travel to their caller; else None."""
+        return self.backend.reply_to
+
+    def can(self, capability: BackendCapability) -> bool:
+        """Whether the backend has a capability."""
+        return capability in self.backend.capabilities
+
+    # Writing
+
+    def record(
+        self, task_id: str, state: str, result: Any, *, traceback: str | None = None, request: Any = None
+    ) -> Record:
+        """A task's outcome or progress, serialised.
+
+        Args:
+            result: the return value, the error, or in a state of your own whatever the serializer can write.
+            request: the task's ``Context``, or None.
+
+        Raises:
+            EncodeError: the result cannot be serialised.
+        """
+        settings = self._read or self._settings
+        if isinstance(result, BaseException) and state in _EXCEPTION_STATES:
+            result = encode_exception(result, settings.serializer)
+        elif isinstance(result, ResultBase):
+            result = result.as_tuple()
+        expires = settings.failure_expires if state == states.FAILURE else settings.expires
+        if request is None:
+            document = encode(task_id, state, result, traceback=traceback)
+            reply_to = None
+        else:
+            children = getattr(request, "children", None)
+            document = encode(
+                task_id, state, result,
+                traceback=traceback,
+                children=[child.as_tuple() for child in children] if children else [],
+                group_id=getattr(request, "group", None),
+                parent_id=getattr(request, "parent_id", None),
+                extended=_extended(request) if settings.extended else None,
+            )  # fmt: skip
+            reply_to = getattr(request, "reply_to", None)
+        body, content_type, content_encoding = self.app.content.dumps(document, settings.serializer)
+        if settings.compression is not None:
+            squeezed, compressor = self.app.content.compress(body, settings.compression)
+            body = b"".join((COMPRESSED, compressor.encode(), b"\x00", squeezed))
+        return Record(task_id, state, body, content_type, content_encoding, expires, reply_to)
+
+    def store(self, records: Sequence[Record]) -> None:
+        """Keep these, in one batch.
+
+        Raises:
+            OperationalError: the store is away.
+            BackendError: the store refuses.
+        """
+        if records:
+            self.backend.store(records)
+
+    def store_result(
+        self, task_id: str, result: Any, state: str, traceback: str | None = None, request: Any = None, **kwargs: Any
+    ) -> Any:
+        """Keep one task's outcome or progress; returns the result. See ``record`` and ``store`` for what it raises."""
+        self.store([self.record(task_id, state, result, traceback=traceback, request=request)])
+        return result
+
+    def mark_as_started(self, task_id: str, **meta: Any) -> Any:
+        """Keep that a task has started, with what is said of it, such as ``pid`` and ``hostname``."""
+        return self.store_result(task_id, meta, states.STARTED)
+
+    def mark_as_done(
+        self, task_id: str, result: Any, request: Any = None, store_result: bool = True, state: str = states.SUCCESS
+    ) -> None:
+        """Keep a task's return value. What follows a task (its chain, its chord) is ``umbel.canvas.follow_up``'s."""
+        if store_result and not getattr(request, "ignore_result", False):
+            self.store_result(task_id, result, state, request=request)
+
+    def mark_as_failure(
+        self,
+        task_id: str,
+        exc: BaseException,
+        traceback: str | None = None,
+        request: Any = None,
+        store_result: bool = True,
+        state: str = states.FAILURE,
+    ) -> None:
+        """Keep a task's error."""
+        if store_result:
+            self.store_result(task_id, exc, state, traceback=traceback, request=request)
+
+    def mark_as_revoked(
+        self,
+        task_id: str,
+        reason: str = "",
+        request: Any = None,
+        store_result: bool = True,
+        state: str = states.REVOKED,
+    ) -> None:
+        """Keep that a task was revoked."""
+        if store_result:
+            self.store_result(task_id, TaskRevokedError(reason), state, request=request)
+
+    def mark_as_retry(
+        self,
+        task_id: str,
+        exc: BaseException,
+        traceback: str | None = None,
+        request: Any = None,
+        store_result: bool = True,
+        state: str = states.RETRY,
+    ) -> Any:
+        """Keep that a task is to run again, and the error that made it so."""
+        return self.store_result(task_id, exc, state, traceback=traceback, request=request) if store_result else exc
+
+    # Reading
+
+    def get_document(self, task_id: str, cache: bool = True) -> ResultDocument:
+        """What is known of a task; a ``PENDING`` document when nothing is.
+
+        Args:
+            cache: answer from memory when the task is known to have ended well. That is final; all else may change.
+
+        Raises:
+            OperationalError: the store is away.
+            ContentError: what it holds cannot be read.
+        """
+        return self.get_documents([task_id], cache=cache)[task_id]
+
+    def get_documents(self, task_ids: Sequence[str], cache: bool = True) -> dict[str, ResultDocument]:
+        """What is known of several tasks, in one round."""
+        found: dict[str, ResultDocument] = {}
+        if cache and self._cache:
+            with self._lock:
+                found = {task_id: self._cache[task_id] for task_id in task_ids if task_id in self._cache}
+        missing = [task_id for task_id in task_ids if task_id not in found]
+        if missing:
+            records = self.backend.fetch(missing)
+            for task_id in missing:
+                record = records.get(task_id)
+                found[task_id] = ResultDocument(task_id) if record is None else self._open(record)
+        return found
+
+    def wait_for(self, task_ids: Sequence[str], timeout: float | None) -> dict[str, ResultDocument]:
+        """Wait until at least one of these has ended; what is known of all that have. One ``Backend.wait``.
+
+        Args:
+            timeout: seconds; None waits for ever, 0 just looks. An empty dict is returned when it is over.
+        """
+        return {task_id: self._open(record) for task_id, record in self.backend.wait(task_ids, timeout=timeout).items()}
+
+    def get_task_meta(self, task_id: str, cache: bool = True) -> dict[str, Any]:
+        """What is known of a task as a dict with the members of Celery's."""
+        return self.get_document(task_id, cache).as_mapping()
+
+    def get_state(self, task_id: str) -> str:
+        """A task's state."""
+        return self.get_document(task_id).status
+
+    get_status = get_state
+
+    def get_result(self, task_id: str) -> Any:
+        """A task's return value, error or progress."""
+        return self.get_document(task_id).result
+
+    def get_traceback(self, task_id: str) -> str | None:
+        """A failed task's traceback."""
+        return self.get_document(task_id).traceback
+
+    def get_children(self, task_id: str) -> list[Any] | None:
+        """The tuples of the results of the tasks that a task has sent."""
+        return self.get_document(task_id).children
+
+    def task_result_exists(self, task_id: str) -> bool:
+        """Whether anything is known of a task."""
+        return task_id in self.backend.fetch([task_id])
+
+    def reload_task_result(self, task_id: str) -> None:
+        """Ask the store again for a task that is known to have ended."""
+        self.get_document(task_id, cache=False)
+
+    def is_cached(self, task_id: str) -> bool:
+        """Whether the answer is in memory."""
+        return task_id in self._cache
+
+    def forget(self, task_id: str) -> None:
+        """Drop what is kept of a task."""
+        with self._lock:
+            self._cache.pop(task_id, None)
+        self.backend.forget([task_id])
+
+    def cleanup(self) -> int:
+        """Drop what has expired; returns how many, 0 where the store does so itself."""
+        return self.backend.cleanup()
+
+    # Groups and chords
+
+    def result_from_tuple(self, data: Any) -> Any:
+        """A result of this app out of plain data."""
+        return result_from_tuple(data, self.app)
+
+    def save_group(self, group_id: str, result: Any) -> Any:
+        """Keep the description of a group; returns the result.
+
+        Raises:
+            NotSupported: the backend keeps no groups.
+        """
+        settings = self._settings
+        body, _, _ = self.app.content.dumps({"result": result.as_tuple()}, settings.serializer)
+        self.backend.store_group(group_id, body, expires=settings.expires)
+        return result
+
+    def restore_group(self, group_id: str, cache: bool = True) -> Any:
+        """The ``GroupResult`` of a group that was saved, or None."""
+        body = self.backend.fetch_group(group_id)
+        if body is None:
+            return None
+        return result_from_tuple(self._loads(body)["result"], self.app)
+
+    def delete_group(self, group_id: str) -> None:
+        """Drop the description of a group."""
+        self.backend.forget_group(group_id)
+
+    def ensure_chords_allowed(self) -> None:
+        """Refuse a chord that nobody could count.
+
+        Raises:
+            NotSupported: the backend neither counts nor lets other processes look at a result.
+        """
+        if not (self.can(BackendCapability.CHORDS) or self.can(BackendCapability.SHARED)):
+            raise NotSupported(
+                f"a chord needs a result backend that all workers can look into, and {self.as_uri()} is none; "
+                f"set result_backend to one that is, such as redis or sqlite"
+            )
+
+    def chord_part(
+        self, group_id: str, index: int, size: int, task_id: str, state: str, result: Any
+    ) -> list[tuple[str, Any]] | None:
+        """Count one member of a chord's header.
+
+        Returns the state and the result of every member in order, errors decoded, to the one caller whose part made
+        the header complete; None to all others.
+
+        Raises:
+            EncodeError: the result cannot be serialised.
+            NotSupported: the backend counts no chords.
+        """
+        settings = self._settings
+        if isinstance(result, BaseException):
+            result = encode_exception(result, settings.serializer)
+        elif isinstance(result, ResultBase):
+            result = result.as_tuple()
+        # The form is that of Celery's own chord parts in Redis.
+        body, _, _ = self.app.content.dumps([1, task_id, state, result], settings.serializer)
+        parts = self.backend.chord_part(ChordPart(group_id, index, size, task_id, state, body, settings.chord_expires))
+        if parts is None:
+            return None
+        ended = []
+        for part in parts:
+            _, _, member_state, value = self._loads(part)
+            if member_state in _EXCEPTION_STATES:
+                value = decode_exception(value)
+            ended.append((member_state, value))
+        return ended
+
+    def as_uri(self, include_password: bool = False) -> str:
+        """Where results are kept, the password masked unless asked for."""
+        url = self.backend.url
+        return url.raw if include_password else url.masked()
+
+    # Inside
+
+    def _loads(self, body: bytes) -> Any:
+        settings = self._settings
+        if settings.accept is not None:
+            return self.app.content.loads(
+                body, settings.content_type, settings.content_encoding, accept=settings.accept
+            )
+        return self.app.content.loads(body, settings.content_type, settings.content_encoding)
+
+    def _open(self, record: Record) -> ResultDocument:
+        settings = self._settings
+        # A store that keeps bodies alone says JSON of all of them: only what it says beyond that is news.
+        content_type = settings.content_type if record.content_type == JSON else record.content_type
+        data = loads(self.app.content, record.body, content_type, record.content_encoding, settings.accept)
+        document = ResultDocument.from_mapping(data, record.task_id)
+        if document.status == states.SUCCESS and settings.cache_max != -1:
+            with self._lock:
+                self._cache[record.task_id] = document
+                while len(self._cache) > (settings.cache_max or 1000):
+                    self._cache.popitem(last=False)
+        return document
+
+
+def _seconds(value: Any) -> float | None:
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    return None if value is None else float(value)
+
+
+def _extended(request: Any) -> dict[str, Any]:
+    delivery = getattr(request, "delivery_info", None)
+    added = {
+        "name": getattr(request, "task", None),
+        "args": getattr(request, "args", None),
+        "kwargs": getattr(request, "kwargs", None),
+        "worker": getattr(request, "hostname", None),
+        "retries": getattr(request, "retries", None),
+        "queue": delivery.get("routing_key") if delivery else None,
+    }
+    stamped = getattr(request, "stamped_headers", None)
+    if stamped:
+        stamps = getattr(request, "stamps", None) or {}
+        added["stamped_headers"] = stamped
+        added.update({name: stamps[name] for name in stamped if name in stamps})
+    return added

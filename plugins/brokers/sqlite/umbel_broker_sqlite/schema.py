@@ -1,0 +1,115 @@
+"""The broker's tables, and the check that a file holds this version of them.
+
+A message's row is written once and deleted once; between the two it is not touched, since it is large. Who may take
+it is said by narrow rows beside it: in ``ready`` while it waits, in ``later`` until it is due, and in ``claim`` while a
+member holds it, where one row names a whole batch.
+
+``message.id`` grows: a new one is above every id of ``message`` and ``claim``, so that a claim whose messages are
+gone never names a new one. ``member.id`` is never used twice, which makes it the fence: who lost its row lost its
+claims.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from umbel_kernel.errors import ConfigurationError
+
+VERSION = 1
+
+_TABLES = (
+    "CREATE TABLE IF NOT EXISTS umbel_broker_meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID",
+    """CREATE TABLE IF NOT EXISTS umbel_broker_queue (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        name TEXT NOT NULL UNIQUE,
+        declared INTEGER NOT NULL,
+        exclusive INTEGER NOT NULL,
+        auto_delete INTEGER NOT NULL,
+        max_priority INTEGER,
+        expires REAL,
+        message_ttl REAL,
+        owner INTEGER,
+        consumed INTEGER NOT NULL DEFAULT 0,
+        used_at REAL NOT NULL
+    )""",
+    """CREATE TABLE IF NOT EXISTS umbel_broker_exchange (
+        name TEXT PRIMARY KEY, type TEXT NOT NULL
+    ) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS umbel_broker_binding (
+        exchange TEXT NOT NULL, queue INTEGER NOT NULL, routing_key TEXT NOT NULL,
+        PRIMARY KEY (exchange, queue, routing_key)
+    ) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS umbel_broker_message (
+        id INTEGER PRIMARY KEY,
+        queue INTEGER NOT NULL,
+        urgency INTEGER NOT NULL,
+        deliveries INTEGER NOT NULL,
+        expires REAL,
+        envelope TEXT NOT NULL,
+        body BLOB NOT NULL
+    )""",
+    """CREATE INDEX IF NOT EXISTS umbel_broker_message_expires
+        ON umbel_broker_message (expires) WHERE expires IS NOT NULL""",
+    """CREATE TABLE IF NOT EXISTS umbel_broker_ready (
+        queue INTEGER NOT NULL, urgency INTEGER NOT NULL, id INTEGER NOT NULL, PRIMARY KEY (queue, urgency, id)
+    ) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS umbel_broker_later (
+        due REAL NOT NULL, id INTEGER NOT NULL, queue INTEGER NOT NULL, PRIMARY KEY (due, id)
+    ) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS umbel_broker_claim (
+        last INTEGER NOT NULL, member INTEGER NOT NULL, number INTEGER NOT NULL, ids TEXT NOT NULL,
+        PRIMARY KEY (last, member, number)
+    ) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS umbel_broker_member (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        name TEXT NOT NULL,
+        host TEXT NOT NULL,
+        pid INTEGER NOT NULL,
+        presence INTEGER NOT NULL,
+        beat REAL NOT NULL,
+        lease REAL
+    )""",
+    """CREATE TABLE IF NOT EXISTS umbel_broker_subscription (
+        queue INTEGER NOT NULL, member INTEGER NOT NULL, PRIMARY KEY (queue, member)
+    ) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS umbel_broker_waiter (
+        queue INTEGER NOT NULL, member INTEGER NOT NULL, address TEXT NOT NULL, PRIMARY KEY (queue, member)
+    ) WITHOUT ROWID""",
+    "INSERT OR IGNORE INTO umbel_broker_meta VALUES ('topology', 1)",
+)
+
+
+def version_of(connection: sqlite3.Connection) -> int | None:
+    """The version of the broker's tables in a file; None when it has none.
+
+    Raises:
+        sqlite3.Error: the file cannot be read.
+    """
+    known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'umbel_broker_meta'").fetchone()
+    if known is None:
+        return None
+    row = connection.execute("SELECT value FROM umbel_broker_meta WHERE name = 'version'").fetchone()
+    return int(row[0]) if row else None
+
+
+def check(version: int | None, path: str) -> bool:
+    """Whether the tables are there.
+
+    Raises:
+        ConfigurationError: they are of another version.
+    """
+    if version is None:
+        return False
+    if version != VERSION:
+        raise ConfigurationError(
+            f"the SQLite file {path} holds a broker of version {version}, and this umbel-broker-sqlite reads version "
+            f"{VERSION}; drain it with the umbel that wrote it, or name another file"
+        )
+    return True
+
+
+def create(connection: sqlite3.Connection) -> None:
+    """Make the tables; within a transaction of the caller's."""
+    for statement in _TABLES:
+        connection.execute(statement)
+    connection.execute("INSERT OR IGNORE INTO umbel_broker_meta VALUES ('version', ?)", (VERSION,))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, TypeAlias
 
 import pytest
+
 from umbel_kernel.spi.broker import Broker, BrokerCapability, Consumer
 from umbel_kernel.spi.message import Delivery, Message
 from umbel_kernel.spi.topology import Queue

@@ -6,11 +6,11 @@ import traceback
 from collections.abc import Callable
 
 import pytest
+
 from umbel_kernel.errors import OperationalError
 from umbel_kernel.setting import Setting
 from umbel_kernel.spi.broker import Broker, BrokerCapability
 from umbel_kernel.spi.topology import Queue
-
 from umbel_testkit.broker.case import BrokerCase, MakeBroker
 from umbel_testkit.waiting import Stopwatch
 

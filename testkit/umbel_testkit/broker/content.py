@@ -6,10 +6,10 @@ import copy
 from typing import Any
 
 import pytest
+
 from umbel_kernel.spi.broker import Broker
 from umbel_kernel.spi.message import Message
 from umbel_kernel.spi.topology import Queue
-
 from umbel_testkit.broker.case import BrokerCase
 
 BODIES = {

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 
 import pytest
+
 from umbel_kernel.spi.broker import Broker, BrokerCapability
 from umbel_kernel.spi.topology import Queue
-
 from umbel_testkit.background import Background
 from umbel_testkit.broker.case import BrokerCase, MakeBroker
 

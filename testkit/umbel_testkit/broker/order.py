@@ -6,7 +6,6 @@ import time
 
 from umbel_kernel.spi.broker import Broker, BrokerCapability
 from umbel_kernel.spi.topology import Queue
-
 from umbel_testkit.broker.case import BrokerCase, NewQueue
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+
 from umbel_kernel.errors import NotSupported
 from umbel_kernel.spi.broker import Broker, BrokerCapability
 from umbel_kernel.spi.topology import Queue
-
 from umbel_testkit.broker.case import BrokerCase, NewQueue
 from umbel_testkit.waiting import eventually
 

@@ -7,9 +7,10 @@ import threading
 import time
 
 import pytest
-from umbel_kernel.spi.broker import Broker
-from umbel_kernel.spi.topology import Queue
 
+from umbel_kernel.spi.broker import Broker
+from umbel_kernel.spi.message import Delivery
+from umbel_kernel.spi.topology import Queue
 from umbel_testkit.background import Background
 from umbel_testkit.broker.case import BrokerCase, MakeBroker, NewQueue
 from umbel_testkit.waiting import Stopwatch
@@ -23,7 +24,7 @@ class ReadingSuite(BrokerCase):
     def test_limit_is_kept(self, broker: Broker, queue: Queue) -> None:
         self.send(broker, queue, *(str(number).encode() for number in range(7)))
         consumer = broker.consumer([queue])
-        found = []
+        found: list[Delivery] = []
         while len(found) < 7:
             batch = consumer.receive(3, self.patience)
             assert 1 <= len(batch) <= 3

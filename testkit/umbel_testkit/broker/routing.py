@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+
 from umbel_kernel.errors import NotSupported
 from umbel_kernel.spi.broker import Broker, BrokerCapability
 from umbel_kernel.spi.message import Message
 from umbel_kernel.spi.topology import Binding, Exchange, Queue
-
 from umbel_testkit.broker.case import BrokerCase, NewQueue
 
 TOPICS = [

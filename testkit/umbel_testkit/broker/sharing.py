@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 
 import pytest
+
 from umbel_kernel.spi.broker import Broker, BrokerCapability
 from umbel_kernel.spi.topology import Queue
-
 from umbel_testkit.background import together
 from umbel_testkit.broker.case import BrokerCase, MakeBroker
 from umbel_testkit.child import run_forked

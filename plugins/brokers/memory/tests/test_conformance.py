@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+
 from umbel_broker_memory import MemoryBroker
 from umbel_kernel.url import URL
 from umbel_testkit.broker import BrokerConformance

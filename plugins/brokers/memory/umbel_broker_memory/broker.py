@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from umbel_broker_memory.consumer import MemoryConsumer
+from umbel_broker_memory.store import MemoryStore
 from umbel_kernel.clock import SYSTEM_CLOCK, Clock
 from umbel_kernel.errors import ConfigurationError
 from umbel_kernel.setting import Setting
@@ -12,9 +14,6 @@ from umbel_kernel.spi.broker import Broker, BrokerCapability, Consumer
 from umbel_kernel.spi.message import Message
 from umbel_kernel.spi.topology import Exchange, Queue
 from umbel_kernel.url import URL
-
-from umbel_broker_memory.consumer import MemoryConsumer
-from umbel_broker_memory.store import MemoryStore
 
 
 class MemoryBroker(Broker):

@@ -5,15 +5,14 @@ from __future__ import annotations
 import queue as waiting
 from collections.abc import Callable, Sequence
 
+from umbel_broker_memory.headers import thaw
+from umbel_broker_memory.queue import Entry, Reader
+from umbel_broker_memory.store import MemoryStore
 from umbel_kernel.clock import Clock
 from umbel_kernel.errors import OperationalError
 from umbel_kernel.spi.broker import Consumer
 from umbel_kernel.spi.message import Delivery
 from umbel_kernel.spi.topology import Queue
-
-from umbel_broker_memory.headers import thaw
-from umbel_broker_memory.queue import Entry, Reader
-from umbel_broker_memory.store import MemoryStore
 
 WOKEN, RUNG = True, False
 

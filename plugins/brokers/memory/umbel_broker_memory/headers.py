@@ -11,7 +11,7 @@ from umbel_kernel.errors import EncodeError
 NONE = marshal.dumps({})
 
 
-def freeze(headers: Mapping[str, Any]) -> bytes:
+def freeze(headers: dict[str, Any]) -> bytes:
     """Write plain data.
 
     Raises:
@@ -37,9 +37,12 @@ def _plain(value: Any) -> Any:
         return value
     if isinstance(value, str):
         return str.__str__(value)
-    for kind in (int, float, bytes):
-        if isinstance(value, kind):
-            return kind(value)
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, bytes):
+        return bytes(value)
     if isinstance(value, Mapping):
         return {_plain(name): _plain(of) for name, of in value.items()}
     if isinstance(value, list | tuple):

@@ -6,13 +6,12 @@ import os
 import threading
 from collections.abc import Iterable, Sequence
 
-from umbel_kernel.errors import ChannelError, NotSupported
-from umbel_kernel.spi.message import Message
-from umbel_kernel.spi.topology import Exchange, Queue
-
 from umbel_broker_memory.exchange import MemoryExchange
 from umbel_broker_memory.headers import freeze
 from umbel_broker_memory.queue import Entry, MemoryQueue, Reader
+from umbel_kernel.errors import ChannelError, NotSupported
+from umbel_kernel.spi.message import Message
+from umbel_kernel.spi.topology import Exchange, Queue
 
 TYPES = ("direct", "topic", "fanout")
 _stores: dict[str, MemoryStore] = {}
@@ -127,7 +126,8 @@ class MemoryStore:
     def _check(self, exchange: Exchange) -> None:
         if exchange.type not in TYPES:
             raise NotSupported(
-                f"the memory broker has no {exchange.type!r} exchanges, as {exchange.name!r} is; it has {', '.join(TYPES)}"
+                f"the memory broker has no {exchange.type!r} exchanges, as {exchange.name!r} is; "
+                f"it has {', '.join(TYPES)}"
             )
 
     def _bind(self, queue: str, exchange: Exchange, routing_key: str) -> None:
@@ -152,5 +152,5 @@ def _differences(there: Queue, asked: Queue) -> str:
     return ", ".join(name for name in names if getattr(there, name) != getattr(asked, name))
 
 
-# A forked child starts empty: the parent's messages are the parent's, and its locks may be held by threads that are gone.
+# A forked child starts empty: the messages are the parent's, and the locks may be held by threads that are gone.
 os.register_at_fork(after_in_child=_stores.clear)

@@ -1,1 +1,7 @@
-"""Redis result backend, pushed through pub/sub."""
+"""The Redis result backend."""
+
+from __future__ import annotations
+
+from umbel_backend_redis.backend import RedisBackend
+
+__all__ = ["RedisBackend"]

@@ -1,0 +1,165 @@
+"""The Redis result backend, on Celery's keys and channels."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from umbel_backend_redis.address import Address
+from umbel_backend_redis.link import Link, Lost, answer, run
+from umbel_backend_redis.scripts import CHORD, CHORD_FREE, STORE
+from umbel_backend_redis.settings import SETTINGS
+from umbel_backend_redis.subscriber import Subscriber
+from umbel_kernel.errors import BackendError, DecodeError, OperationalError
+from umbel_kernel.spi.backend import READY_STATES, Backend, BackendCapability, ChordPart, Record
+from umbel_kernel.url import URL
+
+_AT_ONCE = 500
+_DAY = 86_400.0
+
+
+class RedisBackend(Backend):
+    """Results as strings under ``celery-task-meta-<id>``, each published on the channel of that name.
+
+    One connection stores and fetches, a second one, opened by the first ``wait``, hears the channels for all threads.
+    """
+
+    capabilities = frozenset(
+        {
+            BackendCapability.PUSH,
+            BackendCapability.EXPIRES,
+            BackendCapability.PERSISTENT,
+            BackendCapability.SHARED,
+            BackendCapability.GROUPS,
+            BackendCapability.CHORDS,
+        }
+    )
+    settings = SETTINGS
+
+    def __init__(self, url: URL, options: Mapping[str, Any] | None = None, *, state_of: Callable[[bytes], str]) -> None:
+        super().__init__(url, options, state_of=state_of)
+        prefix = str(self.options.get("global_keyprefix") or "")
+        if prefix and prefix[-1] not in ":_-.":
+            prefix += "_"
+        self._task_prefix = f"{prefix}celery-task-meta-"
+        self._group_prefix = f"{prefix}celery-taskset-meta-"
+        self._chord_prefix = f"{prefix}umbel-chord-"
+        self._patience = float(self.options.get("redis_socket_timeout") or 120.0)
+        address = Address(url, self.options)
+        self._link = Link(address)
+        self._subscriber = Subscriber(Link(address, scripts=False), self._task_prefix, self._ready, self._find)
+
+    def connect(self, *, timeout: float) -> None:
+        """See ``Backend.connect``."""
+        self._link.connect(timeout)
+
+    def store(self, records: Sequence[Record], *, timeout: float = 5.0) -> None:
+        """See ``Backend.store``. A batch is one trip; the check for a first success and the write are one step."""
+        for start in range(0, len(records), _AT_ONCE):
+            todo: list[tuple[Record, str]] = [(record, "") for record in records[start : start + _AT_ONCE]]
+            while todo:
+                keys = [self._task_prefix + record.task_id for record, _ in todo]
+                arguments: list[Any] = []
+                for record, seen in todo:
+                    arguments += (record.body, _milliseconds(record.expires), seen)
+                verdicts = self._call([run(STORE, keys, *arguments)], timeout)[0]
+                todo = [
+                    (record, hashlib.sha1(kept, usedforsecurity=False).hexdigest())
+                    for (record, _), kept in zip(todo, verdicts, strict=True)
+                    if isinstance(kept, bytes) and self._replaceable(kept)
+                ]
+
+    def fetch(self, task_ids: Sequence[str], *, timeout: float = 5.0) -> dict[str, Record]:
+        """See ``Backend.fetch``."""
+        if not task_ids:
+            return {}
+        found: dict[str, Record] = {}
+        bodies = self._call([("MGET", *(self._task_prefix + task_id for task_id in task_ids))], timeout)[0]
+        for task_id, body in zip(task_ids, bodies, strict=True):
+            if body is not None:
+                found[task_id] = self._record(task_id, body)
+        return found
+
+    def wait(self, task_ids: Sequence[str], *, timeout: float | None) -> dict[str, Record]:
+        """See ``Backend.wait``. Threads that wait at the same time share one connection."""
+        if not task_ids:
+            return {}
+        if timeout is not None and timeout <= 0:
+            return self._find(task_ids, self._patience)
+        return self._subscriber.wait(task_ids, timeout, self._patience)
+
+    def forget(self, task_ids: Sequence[str], *, timeout: float = 5.0) -> None:
+        """See ``Backend.forget``."""
+        if task_ids:
+            self._call([("DEL", *(self._task_prefix + task_id for task_id in task_ids))], timeout)
+            self._subscriber.forget(task_ids)
+
+    def store_group(self, group_id: str, body: bytes, *, expires: float | None, timeout: float = 5.0) -> None:
+        """See ``Backend.store_group``."""
+        life = _milliseconds(expires)
+        self._call([("SET", self._group_prefix + group_id, body, *(("PX", life) if life else ()))], timeout)
+
+    def fetch_group(self, group_id: str, *, timeout: float = 5.0) -> bytes | None:
+        """See ``Backend.fetch_group``."""
+        body: bytes | None = self._call([("GET", self._group_prefix + group_id)], timeout)[0]
+        return body
+
+    def forget_group(self, group_id: str, *, timeout: float = 5.0) -> None:
+        """See ``Backend.forget_group``."""
+        self._call([("DEL", self._group_prefix + group_id)], timeout)
+
+    def chord_part(self, part: ChordPart, *, timeout: float = 5.0) -> list[bytes] | None:
+        """See ``Backend.chord_part``. When the connection breaks under it, it asks again and gets the same answer."""
+        key, token = self._chord_prefix + part.group_id, uuid.uuid4().hex
+        life = _milliseconds(part.expires if part.expires is not None else _DAY)
+        command = run(CHORD, (key,), part.index, part.body, part.size, life, token)
+        end = time.monotonic() + timeout
+        try:
+            bodies: list[bytes] | None = self._call([command], timeout)[0]
+        except Lost:
+            bodies = self._call([command], max(0.1, end - time.monotonic()))[0]
+        if bodies is not None:
+            try:
+                self._call([run(CHORD_FREE, (key,), token, life)], max(0.1, end - time.monotonic()))
+            except OperationalError:
+                return bodies  # the parts go when they expire
+        return bodies
+
+    def close(self) -> None:
+        """See ``Backend.close``."""
+        self._subscriber.close()
+        self._link.close()
+
+    def _call(self, commands: Sequence[tuple[Any, ...]], timeout: float) -> list[Any]:
+        return [answer(reply) for reply in self._link.call(commands, timeout)]
+
+    def _find(self, task_ids: Sequence[str], timeout: float) -> dict[str, Record]:
+        """Those that are in a ready state now."""
+        found = self.fetch(task_ids, timeout=timeout)
+        return {task_id: record for task_id, record in found.items() if record.state in READY_STATES}
+
+    def _ready(self, task_id: str, body: bytes) -> Record | None:
+        """The record that was published, if its state is a ready one."""
+        record = self._record(task_id, body)
+        return record if record.state in READY_STATES else None
+
+    def _record(self, task_id: str, body: bytes) -> Record:
+        try:
+            return Record(task_id, self.state_of(body), body)
+        except DecodeError as error:
+            raise BackendError(f"the result of {task_id} in {self.url.masked()} cannot be read: {error}") from error
+
+    def _replaceable(self, kept: bytes) -> bool:
+        """Whether a document that the server could not read is no success; one that nobody can read may go."""
+        try:
+            return self.state_of(kept) != "SUCCESS"
+        except DecodeError:
+            return True
+
+
+def _milliseconds(seconds: float | None) -> int:
+    """For the server; 0 stands for ever."""
+    return 0 if seconds is None or seconds <= 0 else max(1, round(seconds * 1000))

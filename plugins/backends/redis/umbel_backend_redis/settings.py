@@ -1,0 +1,20 @@
+"""The settings of the Redis backend, by Celery's names."""
+
+from __future__ import annotations
+
+from umbel_kernel.setting import Setting
+
+SETTINGS = (
+    Setting("redis_host", "str", None, "Host of the server when the URL names none."),
+    Setting("redis_port", "int", None, "Port of the server when the URL names none."),
+    Setting("redis_db", "int", None, "Number of the database when the URL names none."),
+    Setting("redis_username", "str", None, "User name when the URL has none."),
+    Setting("redis_password", "str", None, "Password when the URL has none."),
+    Setting("redis_backend_use_ssl", "dict", None, "TLS: ssl_cert_reqs, ssl_ca_certs, ssl_certfile, ssl_keyfile."),
+    Setting("redis_max_connections", "int", None, "Taken for Celery's sake; this backend opens two at most."),
+    Setting("redis_socket_timeout", "float", 120.0, "Seconds to wait for an answer where the caller names no limit."),
+    Setting("redis_socket_connect_timeout", "float", None, "Seconds that connecting may take at most."),
+    Setting("redis_retry_on_timeout", "bool", False, "Whether to read once more after an answer that did not come."),
+    Setting("redis_socket_keepalive", "bool", False, "Whether the connections send TCP keepalives."),
+    Setting("global_keyprefix", "str", "", "Put before every key; _ is added unless it ends in one of : _ - and ."),
+)

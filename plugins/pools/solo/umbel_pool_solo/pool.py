@@ -129,7 +129,7 @@ class SoloPool(Pool):
         self._nudge()
 
     def terminate(self, *, timeout: float = 5.0) -> None:
-        """Drop what has not begun, and wait for the running job as long as ``timeout``; it cannot be ended from here."""
+        """Drop what has not begun and wait up to ``timeout`` for the running job; it cannot be ended from here."""
         self._closed = self._stopped = True
         self._unbegun.clear()
         self._nudge()

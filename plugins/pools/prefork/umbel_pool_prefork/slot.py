@@ -1,0 +1,167 @@
+"""One child, as the pool sees it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import time
+from collections import deque
+from collections.abc import Sequence
+
+from billiard.process import BaseProcess
+
+from umbel_kernel.errors import PoolError
+from umbel_kernel.spi.pool import Job
+from umbel_pool_prefork.death import exit_text
+from umbel_pool_prefork.frame import Frames, pack_jobs
+from umbel_pool_prefork.stamp import Stamp
+
+logger = logging.getLogger(__name__)
+
+READ_SIZE = 262144
+READ_LIMIT = 4 * 1024 * 1024
+_SEND_FLAGS = getattr(socket, "MSG_NOSIGNAL", 0)
+
+
+class Slot:
+    """The pool's end of one child: its process, its socket, and the jobs it holds.
+
+    Attributes:
+        staged: by number, the jobs sent and not ended, the running one first.
+        sent: number of the last job sent.
+        told: number of the last job that ``collect`` told of as begun.
+        done: how many jobs ended.
+        ready: the child has initialized itself and takes jobs.
+        leaving: the child takes no more jobs and ends by itself.
+        silent: the child left its jobs lying, as one that is stopped does; it gets none until it goes on.
+        verdict: number of a job that the pool has decided to end by ending the child, and the outcome it gets.
+    """
+
+    def __init__(self, process: BaseProcess, connection: socket.socket, stamp: Stamp) -> None:
+        self.process = process
+        self.pid: int = process.pid
+        self.connection = connection
+        self.stamp = stamp
+        self.born = self.touched = time.monotonic()
+        self.death_watch = os.pidfd_open(self.pid) if hasattr(os, "pidfd_open") else process.sentinel
+        self.staged: dict[int, Job] = {}
+        self.sent = self.told = self.done = self.softened = 0
+        self.up = self.ready = self.leaving = self.silent = self.mute = False
+        self.deadline: float | None = None
+        self.complaint = ""
+        self.verdict: tuple[int, PoolError] | None = None
+        self._unsent: deque[memoryview] = deque()
+        self._frames = Frames()
+
+    @property
+    def usable(self) -> bool:
+        """Whether it may be given jobs."""
+        return self.ready and not (self.leaving or self.silent or self.mute or self.verdict is not None)
+
+    @property
+    def backlogged(self) -> bool:
+        """Whether the socket has not taken yet all that is to be sent."""
+        return bool(self._unsent)
+
+    def send(self, jobs: Sequence[Job]) -> list[tuple[Job, PoolError]]:
+        """Stage jobs. Returns those that cannot be carried, with the reason."""
+        data, carried, refused = pack_jobs(jobs)
+        for job in carried:
+            self.sent += 1
+            self.staged[self.sent] = job
+        if data:
+            self._unsent.append(memoryview(data))
+            self.touched = time.monotonic()
+            self.flush()
+        return refused
+
+    def flush(self) -> None:
+        """Write what the socket takes."""
+        unsent = self._unsent
+        try:
+            while unsent:
+                data = unsent[0]
+                written = self.connection.send(data, _SEND_FLAGS)
+                if written == len(data):
+                    unsent.popleft()
+                else:
+                    unsent[0] = data[written:]
+                    self.touched = time.monotonic()
+        except BlockingIOError:
+            return
+        except OSError as error:
+            # The child is gone or has closed its end; the watch on its death brings the rest.
+            logger.debug("cannot write to child %d: %s", self.pid, error)
+            unsent.clear()
+
+    def receive(self, limit: float = READ_LIMIT) -> list[tuple[int, memoryview]]:
+        """Frames that have come, until about so many bytes are read. Sets ``mute`` at the end of the stream."""
+        frames: list[tuple[int, memoryview]] = []
+        taken = 0
+        while taken < limit and not self.mute:
+            try:
+                data = self.connection.recv(READ_SIZE)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                logger.debug("cannot read from child %d: %s", self.pid, error)
+                data = b""
+            if not data:
+                self.mute = True
+                break
+            taken += len(data)
+            frames.extend(self._frames.feed(data))
+            if len(data) < READ_SIZE:
+                break
+        return frames
+
+    def reclaim(self) -> list[Job]:
+        """Take back all jobs that have not begun; they never will in this child."""
+        begun = self.stamp.void(self.sent)
+        return [self.staged.pop(number) for number in [number for number in self.staged if number > begun]]
+
+    def running(self) -> tuple[int, Job, float] | None:
+        """Number of the job that runs, the job, and the monotonic time at which it began."""
+        number, since = self.stamp.read()
+        job = self.staged.get(number)
+        return None if job is None else (number, job, since)
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """Send a signal, if the process is still there."""
+        if self.process.exitcode is None:
+            try:
+                os.kill(self.pid, number)
+            except ProcessLookupError:
+                logger.debug("child %d was gone before a signal", self.pid)
+
+    def dismiss(self, *, now: bool = False) -> None:
+        """Let the child end in good order when it is done: it finds the end of its socket.
+
+        Args:
+            now: take no more outcomes either, so that a child with much to write does not wait for a reader.
+        """
+        self.leaving = True
+        try:
+            self.connection.shutdown(socket.SHUT_RDWR if now else socket.SHUT_WR)
+        except OSError as error:
+            logger.debug("child %d is not connected any more: %s", self.pid, error)
+
+    def death_text(self) -> str:
+        """How the child ended, in words."""
+        said = f"process {self.pid} ended: {exit_text(self.process.exitcode)}"
+        return f"{said}; {self.complaint}" if self.complaint else said
+
+    def close(self) -> None:
+        """Free everything of a child that has ended."""
+        self.abandon()
+        if self.process.exitcode is not None:
+            self.process.close()
+        self.stamp.close()
+
+    def abandon(self) -> None:
+        """Close the descriptors; also in a fork that has no use for them."""
+        self.connection.close()
+        if self.death_watch != self.process.sentinel:
+            os.close(self.death_watch)

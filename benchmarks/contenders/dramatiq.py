@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import dramatiq
-from dramatiq.brokers.rabbitmq import RabbitmqBroker
-from dramatiq.brokers.redis import RedisBroker
-from dramatiq.results import Results
-from dramatiq.results.backends import RedisBackend
 from harness.contender import Contender, Setup
 from harness.mark import mark
-from harness.place import AMQP, BROKER, QUEUE, REDIS, RESULTS
+from harness.place import AMQP, BROKER, MEASURE, QUEUE, REDIS, RESULTS
 
 _BOTH = ("redis", "amqp")
 
@@ -30,8 +26,20 @@ CONTENDER = Contender(
     ],
 )
 
-broker = RedisBroker(url=REDIS) if BROKER == "redis" else RabbitmqBroker(url=AMQP)
-broker.add_middleware(Results(backend=RedisBackend(url=RESULTS)))
+broker: dramatiq.Broker
+if BROKER == "redis":
+    from dramatiq.brokers.redis import RedisBroker
+
+    broker = RedisBroker(url=REDIS)
+else:
+    from dramatiq.brokers.rabbitmq import RabbitmqBroker
+
+    broker = RabbitmqBroker(url=AMQP)
+if MEASURE == "roundtrip":
+    from dramatiq.results import Results
+    from dramatiq.results.backends import RedisBackend
+
+    broker.add_middleware(Results(backend=RedisBackend(url=RESULTS)))
 dramatiq.set_broker(broker)
 
 
@@ -40,7 +48,7 @@ def noop() -> None:
     mark()
 
 
-@dramatiq.actor(queue_name=QUEUE, store_results=True)
+@dramatiq.actor(queue_name=QUEUE, **({"store_results": True} if MEASURE == "roundtrip" else {}))
 def echo(value: int) -> int:
     return value
 

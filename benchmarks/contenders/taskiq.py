@@ -6,8 +6,6 @@ from harness.contender import Contender, Setup
 from harness.mark import mark
 from harness.place import AMQP, BROKER, MEASURE, QUEUE, REDIS, RESULTS
 from taskiq import AsyncBroker
-from taskiq_aio_pika import AioPikaBroker, Exchange, Queue, QueueType
-from taskiq_redis import ListQueueBroker, RedisAsyncResultBackend
 
 _WORKER = ["{bin}/taskiq", "worker", "contenders.taskiq:broker", "--workers", "2", "--log-level", "ERROR"]
 
@@ -25,8 +23,12 @@ CONTENDER = Contender(
 
 broker: AsyncBroker
 if BROKER == "redis":
+    from taskiq_redis import ListQueueBroker
+
     broker = ListQueueBroker(REDIS, queue_name=QUEUE)
 else:
+    from taskiq_aio_pika import AioPikaBroker, Exchange, Queue, QueueType
+
     broker = AioPikaBroker(
         AMQP,
         qos=128,
@@ -35,6 +37,8 @@ else:
         dead_letter_queue=Queue(name=f"{QUEUE}.dead_letter", type=QueueType.CLASSIC),
     )
 if MEASURE == "roundtrip":
+    from taskiq_redis import RedisAsyncResultBackend
+
     broker = broker.with_result_backend(RedisAsyncResultBackend(RESULTS, result_ex_time=600))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,15 @@ COLOURS = {
     "rq": "#8C6D46",
     "taskiq": "#EDAE49",
 }
+MORE, LESS = "more is better", "less is better"
+CUT = 3.0
+"""Where less is better, bars end at this many times the median."""
 PANELS = [
-    ("drain", "rate", "Drain, tasks/s", "more is better"),
-    ("drain", "cpu", "Drain, worker CPU µs a task", "less is better"),
-    ("enqueue", "rate", "Enqueue, tasks/s", "more is better"),
-    ("roundtrip", "p50", "Round trip p50, ms", "less is better"),
-    ("footprint", "pss", "Idle memory (PSS), MB", "less is better"),
+    ("drain", "rate", "Drain, tasks/s", MORE),
+    ("drain", "cpu", "Drain, worker CPU µs a task", LESS),
+    ("enqueue", "rate", "Enqueue, tasks/s", MORE),
+    ("roundtrip", "p50", "Round trip p50, ms", LESS),
+    ("footprint", "pss", "Idle memory (PSS), MB", LESS),
 ]
 
 
@@ -41,7 +45,7 @@ def draw(results: dict[str, Any], stem: Path) -> list[Path]:
     counts = [
         max(len(_bars(results, measure, figure, broker)) for broker in brokers) for measure, figure, _, _ in panels
     ]
-    heights = [max(count, 2) * 0.27 + 0.75 for count in counts]
+    heights = [max(count, 2) * 0.25 + 0.65 for count in counts]
     plt.rcParams.update({"font.family": "DejaVu Sans", "font.size": 9, "svg.fonttype": "path"})
     figure, axes = plt.subplots(
         len(panels),
@@ -53,13 +57,13 @@ def draw(results: dict[str, Any], stem: Path) -> list[Path]:
     )
     for line, (measure, name, title, better) in enumerate(panels):
         for column, broker in enumerate(brokers):
-            _panel(
-                axes[line][column], _bars(results, measure, name, broker), f"{title}: {BROKER_NAMES[broker]}", better
-            )
+            bars = _bars(results, measure, name, broker)
+            _panel(axes[line][column], bars, counts[line], f"{title}: {BROKER_NAMES[broker]}", better)
     machine = results["machine"]
+    rounds = f"medians of {results['rounds']} interleaved rounds" if results["rounds"] > 1 else "one round"
     figure.suptitle(
-        f"{results['tasks']:,} tasks, medians of {results['rounds']} interleaved rounds, {machine['cores']} cores, "
-        f"{machine['python']}, {results['date'][:10]}",
+        f"{results['tasks']:,} no-op tasks, {rounds}, {machine['cores']} cores, {machine['python']}, "
+        f"{results['date'][:10]}",
         fontsize=9,
         color="#555555",
     )
@@ -80,27 +84,29 @@ def _bars(results: dict[str, Any], measure: str, figure: str, broker: str) -> li
     return sorted(found, key=lambda bar: bar[2], reverse=figure == "rate")
 
 
-def _panel(axis: Any, bars: list[tuple[str, str, float]], title: str, better: str) -> None:
+def _panel(axis: Any, bars: list[tuple[str, str, float]], slots: int, title: str, better: str) -> None:
+    """One panel; `slots` is the number of bars of the fullest one beside it, so that all bars are of one thickness."""
     if not bars:
         axis.set_visible(False)
         return
     values = [value for _, _, value in bars]
-    places = range(len(bars), 0, -1)
-    axis.barh(places, values, height=0.72, color=[COLOURS.get(contender, "#888888") for contender, _, _ in bars])
+    # Where less is better a straggler would flatten all the others: its bar is cut, its figure is not.
+    limit = min(max(values), CUT * statistics.median(values)) if better == LESS else max(values)
+    places = range(slots, slots - len(bars), -1)
+    colours = [COLOURS.get(contender, "#888888") for contender, _, _ in bars]
+    axis.barh(places, [min(value, limit) for value in values], height=0.74, color=colours)
     axis.set_yticks(places, [f"{contender}  {setup}" for contender, setup, _ in bars])
     for tick, (contender, _, _) in zip(axis.get_yticklabels(), bars, strict=True):
         tick.set_fontweight("bold" if contender == "umbel" else "normal")
     for place, value in zip(places, values, strict=True):
         said = f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
-        axis.text(value + max(values) * 0.012, place, said, va="center", fontsize=8.5, color="#222222")
-    axis.set_xlim(0, max(values) * 1.16)
-    axis.set_ylim(0.4, len(bars) + 0.6)
-    axis.set_title(f"{title}", loc="left", fontsize=10.5, fontweight="bold")
+        cut = "  (cut)" if value > limit else ""
+        axis.text(min(value, limit) + limit * 0.012, place, said + cut, va="center", fontsize=8.5, color="#222222")
+    axis.set_xlim(0, limit * 1.27)
+    axis.set_ylim(0.4, slots + 0.6)
+    axis.set_title(title, loc="left", fontsize=10.5, fontweight="bold")
     axis.set_title(better, loc="right", fontsize=8, color="#777777")
     axis.tick_params(axis="y", length=0)
-    axis.tick_params(axis="x", labelsize=7.5, colors="#777777", length=0)
-    axis.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:,g}"))
-    axis.grid(axis="x", color="#E4E4E4", linewidth=0.8)
-    axis.set_axisbelow(True)
-    for side in ("top", "right", "left", "bottom"):
+    axis.set_xticks([])
+    for side in ("top", "right", "bottom", "left"):
         axis.spines[side].set_visible(False)

@@ -6,10 +6,10 @@ from __future__ import annotations
 class Setup:
     """One way of running a contender's worker.
 
-    `command` is the argument list; {bin} stands for the environment's folder of programs, {queue}, {redis}, {folder} and
-    {name} for their values. `processes` such commands are started side by side. `brokers` says where the set-up is run,
-    `measures` for what. `beside` names the contender and set-up it is compared with. `share` is the part of the tasks it
-    is given, for those that would take minutes.
+    `command` is the argument list; {bin} stands for the environment's folder of programs, {queue}, {redis}, {folder}
+    and {name} for their values. `processes` such commands are started side by side. `brokers` says where the set-up is
+    run, `measures` for what. `beside` names the contender and set-up it is compared with. `share` is the part of the
+    tasks it is given, for those that would take minutes.
     """
 
     def __init__(

@@ -7,7 +7,7 @@ import os
 BROKER = os.environ.get("BENCH_BROKER", "redis")
 REDIS = os.environ.get("BENCH_REDIS", "redis://127.0.0.1:6379/11")
 RESULTS = os.environ.get("BENCH_RESULTS", "redis://127.0.0.1:6379/12")
-AMQP = os.environ.get("BENCH_AMQP", "amqp://guest:guest@127.0.0.1:5672//")
+AMQP = os.environ.get("BENCH_AMQP", "amqp://guest:guest@127.0.0.1:5672/%2F")
 QUEUE = os.environ.get("BENCH_QUEUE", "bench")
 FILE = os.environ.get("BENCH_FILE", "bench.db")
 LEDGER = os.environ.get("BENCH_LEDGER", "")

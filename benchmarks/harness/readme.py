@@ -23,9 +23,10 @@ def text(results: dict[str, Any]) -> str:
         + (f"; {said['note']}" if said["note"] else "")
         for name, said in results["contenders"].items()
     )
+    rounds = f"medians of {results['rounds']} interleaved rounds" if results["rounds"] > 1 else "one round"
     return (
-        f"Made on {results['date'][:10]} by `{results['command']}`: {results['tasks']:,} tasks, {results['calls']} calls, "
-        f"medians of {results['rounds']} interleaved rounds. {machine['cores']} cores ({machine['processor']}), "
+        f"Made on {results['date'][:10]} by `{results['command']}`: {results['tasks']:,} tasks, "
+        f"{results['calls']} calls, {rounds}. {machine['cores']} cores ({machine['processor']}), "
         f"{machine['memory']}; {about}.\n\n"
         f"{who}\n\n{markdown(results)}"
     )

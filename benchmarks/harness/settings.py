@@ -26,7 +26,7 @@ class Settings:
     idle: float = 5.0
     redis: str = "redis://127.0.0.1:6379/11"
     results: str = "redis://127.0.0.1:6379/12"
-    amqp: str = "amqp://guest:guest@127.0.0.1:5672//"
+    amqp: str = "amqp://guest:guest@127.0.0.1:5672/%2F"
     force: bool = False
     out: Path = FOLDER / "out"
     run: str = field(default_factory=lambda: f"{os.getpid():x}")

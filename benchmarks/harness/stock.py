@@ -88,7 +88,7 @@ class AmqpStock:
     """The messages of the queue of tasks, with their properties. The queues themselves stay until `clear`."""
 
     def __init__(self, settings: Settings, queue: str, queues: list[str], exchanges: list[str]) -> None:
-        self._parameters = pika.URLParameters(_virtual_host(settings.amqp))
+        self._parameters = pika.URLParameters(virtual_host(settings.amqp))
         self._queue = queue
         self._queues = queues
         self._exchanges = exchanges
@@ -156,11 +156,11 @@ class SqliteStock:
         return list(self._file.parent.glob(f"{self._file.name}*"))
 
 
-def _virtual_host(url: str) -> str:
+def virtual_host(url: str) -> str:
     """pika takes an empty virtual host for the empty name; others take it, as kombu does, for `/`."""
     return url[:-2] + "/%2F" if url.endswith("//") else url
 
 
 def check_amqp(url: str) -> None:
     """Connect and leave again. Raises pika's AMQPError where nobody answers."""
-    pika.BlockingConnection(pika.URLParameters(_virtual_host(url))).close()
+    pika.BlockingConnection(pika.URLParameters(virtual_host(url))).close()

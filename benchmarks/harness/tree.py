@@ -8,7 +8,7 @@ import psutil
 
 
 class Tree:
-    """The processes under `roots`, which the caller started. A child that exited counts once its parent has reaped it."""
+    """The processes under `roots`, which the caller started. An exited child counts once its parent has reaped it."""
 
     def __init__(self, roots: list[int]) -> None:
         self._roots = [psutil.Process(pid) for pid in roots]

@@ -8,7 +8,7 @@ name        is                                                      is converted
 =========== ======================================================= ==========================================
 bool        bool                                                    0, 1, "true", "no", "on", …
 int         int                                                     "5", 5.0
-float       float, int (as float), timedelta (as seconds)           "2.5", "inf"
+float       float                                                   5, "2.5", "inf", a timedelta (as seconds)
 str         str                                                     a path object
 bytes       bytes                                                   -
 list        list, tuple                                             a set, "a,b", a JSON array
@@ -104,25 +104,21 @@ def kinds_of(type_: str) -> tuple[str, ...]:
 
 def _candidates(kinds: tuple[str, ...], value: Any) -> Iterator[Any]:
     for kind in kinds:
-        if kind == "any" or kind == f"'{value}'" or (kind in _IS and _IS[kind](value)):
-            yield float(value) if kind == "float" and type(value) is int else value
+        if kind == "any" or (isinstance(value, str) and kind == f"'{value}'") or (kind in _IS and _IS[kind](value)):
+            yield value
     for kind in kinds:
         if kind in _FROM:
             try:
                 yield _FROM[kind](value)
-            except (ValueError, TypeError, OverflowError):
+            except (ValueError, OverflowError, RecursionError):
                 continue
-
-
-def _is_number(value: Any) -> bool:
-    # Not a number is the one value that does not equal itself.
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
 
 
 _IS: Mapping[str, Callable[[Any], bool]] = {
     "bool": lambda value: isinstance(value, bool),
     "int": lambda value: isinstance(value, int) and not isinstance(value, bool),
-    "float": _is_number,
+    # Not a number is the one float that does not equal itself.
+    "float": lambda value: isinstance(value, float) and value == value,
     "str": lambda value: isinstance(value, str),
     "bytes": lambda value: isinstance(value, bytes),
     "list": lambda value: isinstance(value, (list, tuple)),
@@ -159,6 +155,8 @@ def _to_float(value: Any) -> float:
         number = float(value)
         if not math.isnan(number):
             return number
+    elif isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
     raise ValueError
 
 

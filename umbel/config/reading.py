@@ -38,6 +38,10 @@ class Reading:
     old: tuple[str, ...] = ()
     time_zone: str | None = None
 
+    def copy(self) -> Reading:
+        """A reading that can be changed on its own."""
+        return Reading(self.origin, dict(self.values), self.deferred, self.old, self.time_zone)
+
 
 def read(source: Source, registry: Registry, namespace: str | None = None) -> Reading:
     """Read every setting of a source, under a namespace such as ``CELERY`` those that begin with it.
@@ -103,7 +107,7 @@ def check(registry: Registry, name: str, value: Any, origin: str) -> Any:
 def unknown(registry: Registry, name: str, origin: str) -> SettingError:
     """The error of a name that is no setting."""
     suggestion = registry.suggest(name)
-    meant = f"did you mean {suggestion!r}?" if suggestion else "no setting has a similar name"
+    meant = f"did you mean {suggestion!r}?" if suggestion else "no setting has a similar name."
     return SettingError(
         name,
         f"there is no setting {name!r}, as set in {origin}; {meant} "

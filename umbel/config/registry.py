@@ -17,6 +17,7 @@ ALLOWED = ("redbeat_", "once", "singleton_", "flower_", "sentry_", "django_celer
 
 _CLOSE = 0.8
 _TYPO = 0.88
+_TYPO_LENGTH = 3
 
 
 class Registry:
@@ -33,7 +34,7 @@ class Registry:
         self._allowed = set(ALLOWED)
 
     def declare(self, settings: Iterable[Setting], owner: str) -> tuple[str, ...]:
-        """Add the settings of a loaded plugin and return their names; its word replaces the catalogue's.
+        """Add the settings of a loaded plugin and return their names; the catalogue and earlier plugins come first.
 
         Raises:
             ConfigurationError: another plugin has declared one of them with another type, or a type does not exist.
@@ -44,6 +45,8 @@ class Registry:
                 kinds_of(setting.type)
             except ValueError as error:
                 raise ConfigurationError(f"setting {setting.name!r} of plugin {owner!r}: {error}") from None
+            if setting.name in CATALOGUE:
+                continue
             other = self.owners.get(setting.name, owner)
             if other != owner and self.settings[setting.name].type != setting.type:
                 raise ConfigurationError(
@@ -51,8 +54,8 @@ class Registry:
                     f"and by plugin {owner!r} as {setting.type}; they cannot be used together"
                 )
         for setting in found:
-            if self.owners.setdefault(setting.name, owner) == owner:
-                self.settings[setting.name] = setting
+            self.owners.setdefault(setting.name, owner)
+            self.settings.setdefault(setting.name, setting)
         return tuple(setting.name for setting in found)
 
     def allow(self, names: Iterable[str]) -> None:
@@ -87,12 +90,35 @@ class Registry:
 
     def typo_of(self, name: str) -> str:
         """The setting of which this name is so near a miss that it can hardly be anything else; empty when none."""
-        close = difflib.get_close_matches(name, self.settings, n=1, cutoff=_TYPO)
+        # Comparing with every setting would be slow for a module of many names: a typo keeps the first letter.
+        near = [one for one in self.settings if one[0] == name[:1] and abs(len(one) - len(name)) <= _TYPO_LENGTH]
+        close = difflib.get_close_matches(name, near, n=1, cutoff=_TYPO)
         return close[0] if close else ""
 
     def looks_like_setting(self, name: str) -> bool:
         """Whether an unknown name, found among other things in a module, must have been meant as a setting."""
         return name.islower() and (name.startswith(FRAMEWORK_GROUPS) or bool(self.typo_of(name)))
+
+    def find(self, name: str, namespace: str = "") -> tuple[str | None, str, Setting]:
+        """A setting by its whole name or by what follows its group: the group, the rest of the name, and the setting.
+
+        Args:
+            name: such as ``worker_concurrency`` or ``concurrency``.
+            namespace: the group to look in first, such as ``worker``.
+
+        Raises:
+            KeyError: there is none.
+        """
+        lower, group = name.lower(), namespace.lower()
+        if f"{group}_{lower}" in self.settings:
+            return group, lower, self.settings[f"{group}_{lower}"]
+        if lower in self.settings:
+            return None, lower, self.settings[lower]
+        for full, setting in self.settings.items():
+            group, _, rest = full.partition("_")
+            if rest == lower:
+                return group, rest, setting
+        raise KeyError(f"no setting is called {name!r}, with or without a group before it")
 
 
 def _prefix(plugin: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-import pprint
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
@@ -14,10 +13,11 @@ from umbel.config import command_line
 from umbel.config.computed import COMPUTED
 from umbel.config.environment import CONFIG_MODULE, variable
 from umbel.config.errors import SettingError, SourceError
+from umbel.config.layers import Layers, default_of
 from umbel.config.old_names import NEW_OF
 from umbel.config.reading import Reading, check, raise_all, read, unknown
 from umbel.config.registry import Registry
-from umbel.config.secrets import HIDDEN, hide, hide_in_text
+from umbel.config.report import censor, lines
 from umbel.config.source import open_source
 from umbel_kernel.errors import ConfigurationError
 from umbel_kernel.setting import Setting
@@ -27,7 +27,6 @@ Defaults = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
 _ASSIGNED = "an assignment to conf"
 _UPDATED = "conf.update()"
 _CONSTRUCTED = "the arguments of the app"
-_WIDTH = 50
 
 
 class Settings(MutableMapping[str, Any]):
@@ -66,20 +65,15 @@ class Settings(MutableMapping[str, Any]):
         self._lock = threading.RLock()
         self._what: Any = None
         self._silent = False
-        self._defaults: dict[str, Any] = {}
-        self._fallbacks: dict[str, Any] = {}
-        self._reading = Reading()
+        self._layers = Layers.of(self._registry.settings.values())
         self._deferred: dict[str, str] = {}  # each name to where it was set
-        self._added: list[dict[str, Any]] = []
         self._pending: list[Defaults] = []
-        self._changes: dict[str, Any] = {}
-        self._early: dict[str, Any] = {}
         self._values: dict[str, Any] = {}
         self._resolved = self._resolving = self._announced = False
         self.before_resolve = []
         self.on_resolve = []
         if changes:
-            self._changes.update(self._check_all(changes, _CONSTRUCTED))
+            self._layers.changes.update(self._check_all(changes, _CONSTRUCTED))
 
     # Where it comes from
 
@@ -104,7 +98,7 @@ class Settings(MutableMapping[str, Any]):
             again = self._resolved
             if again:
                 self._resolved = False
-                self._changes = dict(self._early)
+                self._layers.changes = dict(self._layers.early)
             if force or again:
                 self.resolve()
 
@@ -151,6 +145,8 @@ class Settings(MutableMapping[str, Any]):
     def declare(self, settings: Iterable[Setting], owner: str) -> None:
         """Add the settings of a plugin that has been loaded, and check what was set for them before.
 
+        A setting that the catalogue has stays as the catalogue has it.
+
         Raises:
             ConfigurationError: another plugin has declared one of them with another type.
             SettingError: a value that was set before is wrong.
@@ -162,14 +158,9 @@ class Settings(MutableMapping[str, Any]):
                 setting = self._registry.settings[name]
                 if before.get(name) == setting:
                     continue
-                self._defaults[name] = copy.deepcopy(setting.default)
+                self._layers.defaults[name] = default_of(setting)
                 origin = self._deferred.pop(name, "the configuration")
-                for layer in (self._changes, self._early, self._reading.values, self._fallbacks, *self._added):
-                    if name in layer:
-                        try:
-                            layer[name] = check(self._registry, name, layer[name], origin)
-                        except SettingError as error:
-                            problems.append(error)
+                problems += self._layers.check_again(self._registry, name, origin)
             self._flatten()
             raise_all(problems)
 
@@ -198,10 +189,10 @@ class Settings(MutableMapping[str, Any]):
                 if not self._announced:
                     for before in self.before_resolve:
                         before(self)
-                self._reading = self._read()
-                self._deferred.update(dict.fromkeys(self._reading.deferred, self._reading.origin))
+                self._layers.reading = self._read()
+                self._deferred.update(dict.fromkeys(self._layers.reading.deferred, self._layers.reading.origin))
                 self._take_pending()
-                self._early = dict(self._changes)
+                self._layers.early = dict(self._layers.changes)
                 self._flatten()
                 self._resolved = True
             finally:
@@ -262,7 +253,7 @@ class Settings(MutableMapping[str, Any]):
     @property
     def changes(self) -> dict[str, Any]:
         """A copy of what was changed explicitly, which a child process needs besides the source."""
-        return dict(self._changes)
+        return dict(self._layers.changes)
 
     @property
     def namespace(self) -> str | None:
@@ -277,7 +268,7 @@ class Settings(MutableMapping[str, Any]):
     def without_defaults(self) -> dict[str, Any]:
         """What was set, whichever way, without the defaults."""
         self.resolve()
-        return self._layered({})
+        return self._layers.together(with_defaults=False)
 
     def value_set_for(self, name: str) -> bool:
         """Whether a setting was set, whichever way."""
@@ -289,26 +280,8 @@ class Settings(MutableMapping[str, Any]):
         return tuple(sorted(name for name in self._deferred if name in self._values))
 
     def find_option(self, name: str, namespace: str = "") -> tuple[str | None, str, Setting]:
-        """A setting by the last part of its name: the group, the rest of the name, and the setting.
-
-        Args:
-            name: the whole name, such as ``worker_concurrency``, or its end, such as ``concurrency``.
-            namespace: the group to look in first, such as ``worker``.
-
-        Raises:
-            KeyError: there is none.
-        """
-        lower = name.lower()
-        settings = self._registry.settings
-        if f"{namespace.lower()}_{lower}" in settings:
-            return namespace.lower(), lower, settings[f"{namespace.lower()}_{lower}"]
-        if lower in settings:
-            return None, lower, settings[lower]
-        for full, setting in settings.items():
-            group, _, rest = full.partition("_")
-            if rest == lower:
-                return group, rest, setting
-        raise KeyError(f"no setting is called {name!r}, with or without a group before it")
+        """A setting by its whole name or by its end, as ``Registry.find`` does."""
+        return self._registry.find(name, namespace)
 
     def find_value_for_key(self, name: str, namespace: str = "celery") -> Any:
         """The value of a setting by the last part of its name.
@@ -328,29 +301,22 @@ class Settings(MutableMapping[str, Any]):
         for name in COMPUTED:
             if (value := self[name]) is not None and (name in shown or variable(self._environ, name)):
                 shown[name] = value
-        if not censored:
-            return {name: shown[name] for name in sorted(shown)}
-        # Of a name that nobody has declared it is not known whether its value is a secret.
-        return {name: HIDDEN if name in self._deferred else hide(name, shown[name]) for name in sorted(shown)}
+        return censor(shown, self._deferred) if censored else {name: shown[name] for name in sorted(shown)}
 
     def humanize(self, with_defaults: bool = False, censored: bool = True) -> str:
         """The settings for people, one a line."""
-        lines = []
-        for name, value in self.table(with_defaults, censored).items():
-            text = value if isinstance(value, str) else pprint.pformat(value, width=_WIDTH)
-            lines.append(f"{name}: {hide_in_text(text) if censored and not isinstance(value, str) else text}")
-        return "\n".join(lines)
+        return lines(self.table(with_defaults, censored), censored)
 
     def maybe_warn_deprecated_settings(self) -> bool:
         """Warn of each old name that the source uses, and say whether there was one."""
         self.resolve()
-        for name in self._reading.old:
+        for name in self._layers.reading.old:
             warnings.warn(
-                f"{self._reading.origin} uses the old name {name!r} of the setting {NEW_OF[name]!r}",
+                f"{self._layers.reading.origin} uses the old name {name!r} of the setting {NEW_OF[name]!r}",
                 DeprecationWarning,
                 stacklevel=2,
             )
-        return bool(self._reading.old)
+        return bool(self._layers.reading.old)
 
     # Changing
 
@@ -371,7 +337,7 @@ class Settings(MutableMapping[str, Any]):
     def __delitem__(self, name: str) -> None:
         with self._lock:
             try:
-                del self._changes[self._registry.known(name) or name]
+                del self._layers.changes[self._registry.known(name) or name]
             except KeyError:
                 raise KeyError(f"{name!r} was not changed, so there is nothing to take back") from None
             self._flatten()
@@ -391,14 +357,14 @@ class Settings(MutableMapping[str, Any]):
         """
         with self._lock:
             (known, value), *_ = self._check_all({name: default}, "conf.setdefault()").items()
-            self._fallbacks.setdefault(known, value)
+            self._layers.fallbacks.setdefault(known, value)
             self._flatten()
-            return self._layered(self._defaults)[known]
+            return self._values[known]
 
     def clear(self) -> None:
         """Take all changes back; the source and the defaults stay."""
         with self._lock:
-            self._changes.clear()
+            self._layers.changes.clear()
             self._flatten()
 
     def copy(self) -> Settings:
@@ -408,12 +374,8 @@ class Settings(MutableMapping[str, Any]):
             twin = Settings(namespace=self._namespace, environ=self._environ)
             twin._registry = copy.deepcopy(self._registry)
             twin._what, twin._silent = self._what, self._silent
-            twin._reading = self._reading
+            twin._layers = self._layers.copy()
             twin._deferred = dict(self._deferred)
-            twin._fallbacks = dict(self._fallbacks)
-            twin._added = [dict(layer) for layer in self._added]
-            twin._changes, twin._early = dict(self._changes), dict(self._early)
-            twin._defaults = copy.deepcopy(self._defaults)
             twin._flatten()
             twin._resolved = twin._announced = True
         return twin
@@ -436,12 +398,14 @@ class Settings(MutableMapping[str, Any]):
 
     def _take_pending(self) -> None:
         while self._pending:
-            given = self._pending.pop(0)
-            self._added.insert(0, self._check_all(given(), "conf.add_defaults()") if callable(given) else dict(given))
+            given = self._pending[0]
+            layer = self._check_all(given(), "conf.add_defaults()") if callable(given) else dict(given)
+            self._layers.added.insert(0, layer)
+            del self._pending[0]
 
     def _change(self, changes: Mapping[str, Any], origin: str) -> None:
         with self._lock:
-            self._changes.update(self._check_all(changes, origin))
+            self._layers.changes.update(self._check_all(changes, origin))
             self._flatten()
 
     def _check_all(self, given: Mapping[str, Any], origin: str) -> dict[str, Any]:
@@ -474,21 +438,6 @@ class Settings(MutableMapping[str, Any]):
         self.resolve()
         return self._values
 
-    def _layered(self, defaults: Mapping[str, Any]) -> dict[str, Any]:
-        values = {**defaults, **self._fallbacks}
-        if self._reading.time_zone and "timezone" not in self._reading.values:
-            values["timezone"] = self._reading.time_zone
-        values.update(self._reading.values)
-        for layer in reversed(self._added):
-            values.update(layer)
-        values.update(self._changes)
-        return values
-
     def _flatten(self) -> None:
         """Lay the layers over one another, so that reading a setting is one look-up."""
-        if not self._defaults:
-            self._defaults = {
-                name: copy.deepcopy(setting.default) if isinstance(setting.default, (dict, list)) else setting.default
-                for name, setting in self._registry.settings.items()
-            }
-        self._values = self._layered(self._defaults)
+        self._values = self._layers.together()

@@ -73,7 +73,7 @@ S3 = (
     Setting("s3_bucket", "str", None, "The bucket of results."),
     Setting("s3_base_path", "str", None, "The first part of the names of objects."),
     Setting("s3_endpoint_url", "str", None, "The address of a store with S3's interface that is not AWS."),
-    Setting("s3_region", "str", None, "The AWS region."),
+    Setting("s3_region", "str", None, "The AWS region that the bucket is in."),
 )
 
 AZURE = (

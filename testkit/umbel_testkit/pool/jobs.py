@@ -1,0 +1,114 @@
+"""What the suites' jobs do where they run. All of it can be imported by a process that was spawned."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from umbel_kernel.errors import SoftTimeLimitExceeded
+from umbel_kernel.spi.pool import Job
+
+PAUSE = 0.005
+_kept: list[bytearray] = []
+
+
+def echo(job: Job) -> Any:
+    """Give the body back."""
+    return job.body
+
+
+def describe(job: Job) -> Any:
+    """Give back all that came."""
+    return [job.id, job.body, job.headers, job.content_type, job.content_encoding, job.context]
+
+
+def pid(job: Job) -> Any:
+    """The process that ran it."""
+    return os.getpid()
+
+
+def nap(job: Job) -> Any:
+    """Sleep for the seconds in ``context``."""
+    time.sleep(job.context["seconds"])
+    return "rested"
+
+
+def gate(job: Job) -> Any:
+    """Wait in short naps until the file in ``context`` is there; returns the process that ran it."""
+    while not Path(job.context["gate"]).exists():
+        time.sleep(PAUSE)
+    return os.getpid()
+
+
+def catch(job: Job) -> Any:
+    """Wait as ``gate`` does; tell of a soft time limit and end in good order."""
+    try:
+        gate(job)
+    except SoftTimeLimitExceeded as error:
+        return ["soft", list(error.args)]
+    return "in time"
+
+
+def ignore(job: Job) -> Any:
+    """Wait as ``gate`` does whatever soft limit is raised."""
+    while True:
+        try:
+            return gate(job)
+        except SoftTimeLimitExceeded:
+            continue
+
+
+def leave(job: Job) -> Any:
+    """End the process from inside."""
+    os._exit(3)
+
+
+def kill(job: Job) -> Any:
+    """End the process as the kernel does when memory runs out."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    threading.Event().wait(60)
+
+
+def fail(job: Job) -> Any:
+    """Raise, which the framework's ``execute`` never does."""
+    raise ValueError("execute raised")
+
+
+def swell(job: Job) -> Any:
+    """Hold on to another eight megabytes; returns the process that ran it."""
+    _kept.append(bytearray(os.urandom(1024)) * 8192)
+    return os.getpid()
+
+
+def mark(job: Job) -> Any:
+    """Leave a note that it ran in the file in ``context``."""
+    note(job.context["path"])
+
+
+ACTIONS: dict[str, Callable[[Job], Any]] = {
+    action.__name__: action
+    for action in (echo, describe, pid, nap, gate, catch, ignore, leave, kill, fail, swell, mark)
+}
+
+
+def execute(job: Job) -> Any:
+    """What the suites give to ``open``: does what the header ``do`` says."""
+    return ACTIONS[job.headers["do"]](job)
+
+
+async def execute_async(job: Job) -> Any:
+    """What the suites give to ``open`` of a pool with ``ASYNC``: sleeps without holding up others."""
+    await asyncio.sleep(job.context["seconds"])
+    return job.body
+
+
+def note(path: str) -> None:
+    """Append the process's id to a file; for ``initialize`` and ``finalize``."""
+    with open(path, "a", encoding="ascii") as file:
+        file.write(f"{os.getpid()}\n")

@@ -9,7 +9,7 @@ REDIS = (
     Setting("redis_backend_health_check_interval", "int", None, "Seconds between checks of an idle Redis connection."),
     Setting("redis_backend_credential_provider", "any", None, "The object, or its path, that supplies credentials."),
     Setting("redis_client_name", "str", None, "The name that connections bear in CLIENT LIST."),
-    Setting("redis_db", "int|str", None, "The number of the database, when the URL has none."),
+    Setting("redis_db", "int", None, "The number of the database, when the URL has none."),
     Setting("redis_host", "str", None, "The Redis host, when the URL has none."),
     Setting("redis_port", "int", None, "The Redis port, when the URL has none."),
     Setting("redis_username", "str", None, "The Redis user, when the URL has none."),

@@ -15,6 +15,7 @@ CONTENDER = Contender(
     acknowledges=_BOTH,
     enqueues=_BOTH,
     queues=("{queue}", "{queue}.DQ", "{queue}.XQ"),
+    results_in_redis=("amqp",),
     note="on AMQP its results are kept in Redis: it has no result backend of its own there",
     setups=[
         Setup(

@@ -16,6 +16,7 @@ CONTENDER = Contender(
     enqueues=("redis", "amqp"),
     queues=("{queue}", "{queue}.dead_letter"),
     exchanges=("{queue}",),
+    results_in_redis=("amqp",),
     note="classic queues as for the others (its default is quorum); "
     "on AMQP results are kept in Redis; a waiting client polls, here each millisecond",
     setups=[Setup("2 processes", _WORKER, brokers=("redis", "amqp"), beside="celery 2 x solo")],

@@ -34,7 +34,8 @@ class Setup:
 
 class Contender:
     """`acknowledges` names the brokers on which a killed worker loses nothing; `queues` and `exchanges` are
-    what it declares on an AMQP server, with {queue} for the queue of tasks, so that they can be deleted after."""
+    what it declares on an AMQP server, with {queue} for the queue of tasks, so that they can be deleted after;
+    `results_in_redis` names the other brokers with which it keeps results in Redis."""
 
     def __init__(
         self,
@@ -46,6 +47,7 @@ class Contender:
         enqueues: tuple[str, ...],
         queues: tuple[str, ...] = ("{queue}",),
         exchanges: tuple[str, ...] = (),
+        results_in_redis: tuple[str, ...] = (),
         note: str = "",
     ) -> None:
         self.name = name
@@ -55,4 +57,5 @@ class Contender:
         self.enqueues = enqueues
         self.queues = queues
         self.exchanges = exchanges
+        self.results_in_redis = results_in_redis
         self.note = note

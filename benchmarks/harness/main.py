@@ -136,11 +136,22 @@ def main(arguments: list[str]) -> int:
 
 
 def measure(settings: Settings, options: argparse.Namespace, arguments: list[str]) -> int:
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     settings = replace(settings, brokers=_reachable(settings))
     contenders = _contenders(settings)
+    redis_claimed = "redis" in settings.brokers
+    if not redis_claimed and any(set(said["results_in_redis"]) & set(settings.brokers) for said in contenders):
+        try:
+            RedisStock(settings).claim(settings.force)
+            redis_claimed = True
+        except redis.RedisError as error:
+            contenders = [said for said in contenders if not set(said["results_in_redis"]) & set(settings.brokers)]
+            print(f"those who keep results in Redis are left out, it does not answer: {error}", file=sys.stderr)
     cells = plan.cells(settings, contenders)
     if not cells:
+        if redis_claimed:
+            RedisStock(settings).release()
         raise Failure("nothing to measure: none of these contenders runs there")
     interrupted = False
     try:
@@ -149,7 +160,7 @@ def measure(settings: Settings, options: argparse.Namespace, arguments: list[str
         interrupted = True
         print("\ninterrupted: the workers were ended; what was measured so far follows", file=sys.stderr)
     finally:
-        if "redis" in settings.brokers:
+        if redis_claimed:
             RedisStock(settings).release()
     command = shlex.join(["uv", "run", "benchmarks/run.py", *arguments])
     results = report.results(settings, contenders, cells, command)

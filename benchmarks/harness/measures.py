@@ -24,7 +24,8 @@ def stock(bench: Bench, contender: dict[str, Any]) -> Stock:
     if bench.broker == "amqp":
         queues = [name.format(queue=bench.queue) for name in contender["queues"]]
         exchanges = [name.format(queue=bench.queue) for name in contender["exchanges"]]
-        return AmqpStock(bench.settings, bench.queue, queues, exchanges)
+        results = RedisStock(bench.settings) if bench.broker in contender["results_in_redis"] else None
+        return AmqpStock(bench.settings, bench.queue, queues, exchanges, results)
     return SqliteStock(bench.file)
 
 

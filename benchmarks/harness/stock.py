@@ -49,6 +49,7 @@ class RedisStock:
                     f"Redis database {where.get('db')} at {where.get('host')} is not empty, and the benchmark would "
                     "empty it: choose others with --redis and --results, or say --force"
                 )
+        for client in self._all:
             client.set(OWN, "1")
 
     def release(self) -> None:
@@ -87,11 +88,14 @@ class RedisStock:
 class AmqpStock:
     """The messages of the queue of tasks, with their properties. The queues themselves stay until `clear`."""
 
-    def __init__(self, settings: Settings, queue: str, queues: list[str], exchanges: list[str]) -> None:
+    def __init__(
+        self, settings: Settings, queue: str, queues: list[str], exchanges: list[str], results: RedisStock | None
+    ) -> None:
         self._parameters = pika.URLParameters(virtual_host(settings.amqp))
         self._queue = queue
         self._queues = queues
         self._exchanges = exchanges
+        self._results = results
 
     def _size(self, channel: Any) -> int:
         return int(channel.queue_declare(self._queue, passive=True).method.message_count)
@@ -122,6 +126,8 @@ class AmqpStock:
                 connection.sleep(0.02)
 
     def clear(self) -> None:
+        if self._results is not None:
+            self._results.clear()
         with pika.BlockingConnection(self._parameters) as connection:
             for queue in self._queues:
                 connection.channel().queue_delete(queue)

@@ -16,6 +16,7 @@ from typing import Any
 from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 LIBRARIES = ["click>=8.1", "rich>=13"]
+OPTIONAL = {"pydantic": ["pydantic>=2"]}
 
 
 class CustomMetadataHook(MetadataHookInterface):
@@ -50,4 +51,4 @@ class CustomMetadataHook(MetadataHookInterface):
         extras["all"] = sorted({wanted for of_one in extras.values() for wanted in of_one})
         extras["testkit"] = [requirement("umbel-testkit", root / "testkit")]
         metadata["dependencies"] = [*LIBRARIES, *required]
-        metadata["optional-dependencies"] = dict(sorted(extras.items()))
+        metadata["optional-dependencies"] = {**OPTIONAL, **dict(sorted(extras.items()))}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("kernel", "testkit", "umbel", "plugins", "tests", "examples", "tools")
-DRAWERS = {"utils", "util", "helpers", "helper", "common", "misc", "shared", "tools_", "base_utils"}
+DRAWERS = {"utils", "util", "helpers", "helper", "common", "misc", "stuff"}
 # Put together here, so that this file does not find itself.
 NOTES = re.compile("|".join(rf"\b{first}{rest}\b" for first, rest in (("X", "XX"), ("TO", "DO"), ("FIX", "ME"))))
 

@@ -1,0 +1,200 @@
+"""The group: several tasks sent at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from umbel.canvas.signature import Signature, _given, as_list, maybe_signature, shorten
+from umbel.model.current import get_current_task
+from umbel.model.ids import uuid
+from umbel.results.group_result import GroupResult
+
+_NOT_PASSED_ON = frozenset({"task_id", "group_id", "group_index", "chord", "chain", "link", "link_error"})
+
+
+@Signature.register_type()
+class group(Signature):
+    """Tasks that run side by side. Its result is the list of theirs, in order.
+
+    Args:
+        tasks: signatures, or one iterable of them, or one group.
+        options: for every one of them.
+    """
+
+    def __init__(self, *tasks: Any, **options: Any) -> None:
+        members: Any = tasks
+        if len(tasks) == 1:
+            members = tasks[0]
+            if isinstance(members, group):
+                members = members.tasks
+            elif isinstance(members, Signature):
+                members = [members.clone()]
+            elif isinstance(members, dict):
+                members = [members]
+        app = options.pop("app", None)
+        super().__init__("celery.group", (), {"tasks": list(members)}, options, subtask_type="group", app=app)
+
+    @property
+    def tasks(self) -> list[Any]:
+        """The signatures in it."""
+        return self["kwargs"]["tasks"]  # type: ignore[no-any-return]
+
+    @tasks.setter
+    def tasks(self, value: list[Any]) -> None:
+        self["kwargs"]["tasks"] = value
+
+    def _adopt(self) -> None:
+        self.tasks = [maybe_signature(task, app=self._app) for task in self["kwargs"].get("tasks") or ()]
+
+    def _separate(self) -> None:
+        self.tasks = [maybe_signature(task, app=self._app, clone=True) for task in self.tasks]
+
+    def _inner_app(self) -> Any:
+        return next((task.app for task in self.tasks if isinstance(task, Signature)), None)
+
+    def _members(self, **options: Any) -> Iterator[Any]:
+        """Copies of all in it, those of groups inside it in their place; a chain without tasks is passed over."""
+        for task in self.tasks:
+            member = maybe_signature(task, app=self._app, clone=True)
+            if isinstance(member, group):
+                inherited = {name: value for name, value in member.options.items() if name not in _NOT_PASSED_ON}
+                yield from member._members(**inherited, **options)
+            elif member.subtask_type != "chain" or member.tasks:
+                yield member.set(**options)
+
+    def freeze(
+        self,
+        _id: str | None = None,
+        group_id: str | None = None,
+        chord: Any = None,
+        root_id: str | None = None,
+        parent_id: str | None = None,
+        group_index: int | None = None,
+    ) -> Any:
+        """See ``Signature.freeze``; returns a ``GroupResult``. Its members are numbered from 0 in their own group."""
+        own_id = self["options"].get("task_id") or _id or uuid()
+        self["options"]["task_id"] = own_id
+        self.tasks = list(self._members())
+        results = [
+            member.freeze(
+                group_id=group_id or own_id, chord=chord, root_id=root_id, parent_id=parent_id, group_index=index
+            )
+            for index, member in enumerate(self.tasks)
+        ]
+        return GroupResult(own_id, results, app=self.app)
+
+    _freeze = freeze
+
+    def apply_async(  # type: ignore[override]
+        self,
+        args: Any = None,
+        kwargs: Any = None,
+        add_to_parent: bool = True,
+        producer: Any = None,
+        link: Any = None,
+        link_error: Any = None,
+        **options: Any,
+    ) -> Any:
+        """Send all in one batch; returns a ``GroupResult``.
+
+        Raises:
+            TypeError: callbacks were given, which a group as a whole has none of.
+        """
+        if link is not None:
+            raise TypeError("a group has no callback of its own: make it a chord, group | callback")
+        if link_error is not None:
+            raise TypeError("a group has no errback of its own: call link_error on it, which links it to each task")
+        app = self.app
+        if app.conf.task_always_eager:
+            return self.apply(args, kwargs, **options)
+        _, _, options = self._merge(options=_given(options))
+        following = options.pop("chain", None)
+        if following:
+            # What comes next waits for all of the group, which is what a chord is.
+            whole = self.TYPES["chord"](self.clone(), body=following[-1], app=self._app)
+            return whole.apply_async(args, kwargs, **{**options, "chain": following[:-1]})
+        group_id = options.pop("task_id", None) or uuid()
+        body = options.pop("chord", None)
+        options.pop("group_id", None)
+        options.pop("group_index", None)
+        callbacks, errbacks = as_list(options.pop("link", None)), as_list(options.pop("link_error", None))
+        members = list(self._members())
+        results = []
+        for index, member in enumerate(members):
+            results.append(
+                member.freeze(group_id=group_id, chord=body, root_id=options.get("root_id"), group_index=index)
+            )
+            for errback in errbacks:
+                member.link_error(errback)
+        for callback in callbacks:
+            members[0].link(callback)
+        self._send_all(members, args, kwargs, options)
+        # The one result of a group of a single chain that ends in a group is that group's.
+        alone = results[0] if len(results) == 1 and isinstance(results[0], GroupResult) else None
+        result = alone or GroupResult(group_id, results, app=app)
+        if add_to_parent and results:
+            add_trail = getattr(get_current_task(), "add_trail", None)
+            if add_trail is not None:
+                add_trail(result)
+        return result
+
+    def _send_all(self, members: list[Any], args: Any, kwargs: Any, options: dict[str, Any]) -> None:
+        options = {**options, "add_to_parent": False}
+        plain = [member for member in members if member.subtask_type is None]
+        if len(plain) > 1:
+            self.app.send_many([(member.task, *member._merge(args, kwargs, options)) for member in plain])
+        for member in members:
+            if member.subtask_type is not None or len(plain) == 1:
+                member.apply_async(args, kwargs, **options)
+
+    def apply(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+        """Run all here and now, one after another; returns a ``GroupResult``."""
+        _, _, options = self._merge(options=_given(options))
+        group_id = options.pop("task_id", None) or uuid()
+        options.pop("link", None)
+        errbacks = as_list(options.pop("link_error", None))
+        results = []
+        for index, member in enumerate(self._members()):
+            for errback in errbacks:
+                member.link_error(errback)
+            member.options.setdefault("group_id", group_id)
+            member.options["group_index"] = index
+            results.append(member.apply(args, kwargs, **options))
+        return GroupResult(group_id, results, app=self.app)
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """Send all, with these arguments put in front of theirs."""
+        return self.apply_async(args, **options)
+
+    def skew(self, start: float = 1.0, stop: float | None = None, step: float = 1.0) -> group:
+        """Let the tasks start one after another: countdowns from ``start`` in steps, no more than ``stop``."""
+        for index, task in enumerate(self.tasks):
+            countdown = start + index * step
+            task.set(countdown=countdown if stop is None else min(countdown, stop))
+        return self
+
+    def set_immutable(self, immutable: bool) -> None:
+        """Say whether its tasks take further arguments."""
+        for task in self.tasks:
+            task.set_immutable(immutable)
+
+    def link(self, callback: Any) -> Any:
+        """Link a callback to the first task. It does not wait for the others, so it is given no result."""
+        return self.tasks[0].link(callback.clone().set(immutable=True))
+
+    def link_error(self, errback: Any) -> Any:
+        """Link an errback to each task; returns the errbacks linked."""
+        errback = maybe_signature(errback)
+        return tuple(task.link_error(errback.clone()) for task in self.tasks)
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __repr__(self) -> str:
+        if not self.tasks:
+            return "group(<empty>)"
+        return shorten(self.tasks[0]["task"], f"group({self.tasks!r})")

@@ -1,0 +1,45 @@
+"""What ``xmap`` and ``xstarmap`` share: one message that calls a task for each of many items."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from umbel.canvas.signature import Signature, _given, maybe_signature
+from umbel.model.brief import brief
+
+
+class Mapping(Signature):
+    """A task and the items that it is called with, one after another, in one process.
+
+    Args:
+        task: the signature to call; its own arguments do not count.
+        it: the items.
+    """
+
+    TASK: ClassVar[str]
+    CALL: ClassVar[str]
+
+    def __init__(self, task: Any, it: Iterable[Any], **options: Any) -> None:
+        app = options.pop("app", None)
+        items = it if isinstance(it, list | tuple) else list(it)
+        super().__init__(
+            self.TASK, (), {"task": task, "it": items}, options,
+            subtask_type=type(self).__name__, immutable=True, app=app,
+        )  # fmt: skip
+
+    def _adopt(self) -> None:
+        self["kwargs"]["task"] = maybe_signature(self["kwargs"].get("task"), app=self._app)
+
+    def _inner_app(self) -> Any:
+        task = self["kwargs"]["task"]
+        return task.app if isinstance(task, Signature) else None
+
+    def apply_async(self, args: Any = None, kwargs: Any = None, route_name: str | None = None, **options: Any) -> Any:
+        """Send it, by the route of the task that it calls."""
+        _, _, options = self._merge(options=_given(options))
+        options.setdefault("route_name", route_name or getattr(self["kwargs"]["task"], "name", None))
+        return self._send((), {"task": self["kwargs"]["task"], "it": list(self["kwargs"]["it"])}, _given(options))
+
+    def __repr__(self) -> str:
+        return f"[{self['kwargs']['task']['task']}({self.CALL}) for x in {brief(self['kwargs']['it'], 100)}]"

@@ -1,0 +1,475 @@
+"""The signature: a call of a task as data, to be sent later, elsewhere, or as part of a workflow."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar
+
+from umbel.model.brief import brief
+from umbel.model.current import get_current_app
+from umbel.model.exceptions import InvalidTaskError
+from umbel.model.ids import uuid
+from umbel.results.async_result import AsyncResult
+
+
+class Signature(dict[str, Any]):
+    """A task's name, arguments and options, in Celery's wire form.
+
+    It is a dict with the members ``task``, ``args``, ``kwargs``, ``options``, ``subtask_type`` and ``immutable``, so
+    any serializer writes it. A dict that came off the wire becomes one again by ``signature()``.
+
+    Args:
+        task: a task, its name, or a signature's dict, which is then all that counts.
+        args: positional arguments; those of a later call are put in front.
+        kwargs: keyword arguments; those of a later call go over them.
+        options: options of ``apply_async``, also given as keywords.
+        immutable: whether it takes no further arguments, such as the result of the task before it.
+        app: the app to send with; the current one when None.
+    """
+
+    TYPES: ClassVar[dict[str, type[Signature]]] = {}
+    """The kinds of signature by ``subtask_type``."""
+
+    _KEPT_OPTIONS: ClassVar[frozenset[str]] = frozenset({"group_id", "stamped_headers"})
+    _app: Any = None
+    _type: Any = None
+
+    def __init__(
+        self,
+        task: Any = None,
+        args: Iterable[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+        type: Any = None,
+        subtask_type: str | None = None,
+        immutable: bool = False,
+        app: Any = None,
+        **more_options: Any,
+    ) -> None:
+        self._app = app
+        if isinstance(task, dict):
+            super().__init__(task)
+            for member, default in (("args", ()), ("kwargs", {}), ("options", {})):
+                if self.get(member) is None:
+                    self[member] = default
+            self.setdefault("subtask_type", None)
+            self.setdefault("immutable", False)
+            return
+        name = getattr(task, "name", None)
+        if name is not None:
+            self._type = task
+        super().__init__(
+            task=task if name is None else name,
+            args=tuple(args or ()),
+            kwargs=dict(kwargs or {}),
+            options={**(options or {}), **more_options},
+            subtask_type=subtask_type,
+            immutable=immutable,
+        )
+
+    @classmethod
+    def register_type(cls, name: str | None = None) -> Callable[[type[Signature]], type[Signature]]:
+        """A class decorator that makes signatures of a ``subtask_type`` instances of the class."""
+
+        def register(subclass: type[Signature]) -> type[Signature]:
+            cls.TYPES[name or subclass.__name__] = subclass
+            return subclass
+
+        return register
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], app: Any = None) -> Signature:
+        """The signature that a dict describes, of the class for its ``subtask_type``.
+
+        Raises:
+            InvalidTaskError: it describes none.
+        """
+        kind = data.get("subtask_type")
+        target = Signature if not kind else cls.TYPES.get(kind)
+        if target is None:
+            raise InvalidTaskError(f"{kind!r:.80} is no kind of signature; known: {', '.join(sorted(cls.TYPES))}")
+        if not isinstance(data.get("task"), str):
+            raise InvalidTaskError(f"a signature has the name of a task in its member 'task': {brief(data, 200)}")
+        made = target._bare()
+        Signature.__init__(made, dict(data), app=app)
+        made["kwargs"] = dict(made["kwargs"])
+        made["options"] = dict(made["options"])
+        made._adopt()
+        return made
+
+    @classmethod
+    def _bare(cls) -> Signature:
+        return dict.__new__(cls)
+
+    def _adopt(self) -> None:
+        """Make signatures of the dicts inside, after ``from_dict``."""
+
+    # Members
+
+    @property
+    def task(self) -> str:
+        """The task's name."""
+        return self["task"]  # type: ignore[no-any-return]
+
+    @task.setter
+    def task(self, value: str) -> None:
+        self["task"] = value
+
+    @property
+    def name(self) -> str:
+        """The task's name, so that a signature can stand where a task can."""
+        return self["task"]  # type: ignore[no-any-return]
+
+    @property
+    def args(self) -> Any:
+        """Positional arguments."""
+        return self["args"]
+
+    @args.setter
+    def args(self, value: Any) -> None:
+        self["args"] = value
+
+    @property
+    def kwargs(self) -> Any:
+        """Keyword arguments."""
+        return self["kwargs"]
+
+    @kwargs.setter
+    def kwargs(self, value: Any) -> None:
+        self["kwargs"] = value
+
+    @property
+    def options(self) -> Any:
+        """Options of ``apply_async``."""
+        return self["options"]
+
+    @options.setter
+    def options(self, value: Any) -> None:
+        self["options"] = value
+
+    @property
+    def subtask_type(self) -> str | None:
+        """The kind of signature; None for a plain task."""
+        return self["subtask_type"]  # type: ignore[no-any-return]
+
+    @subtask_type.setter
+    def subtask_type(self, value: str | None) -> None:
+        self["subtask_type"] = value
+
+    @property
+    def immutable(self) -> bool:
+        """Whether it takes no further arguments."""
+        return self["immutable"]  # type: ignore[no-any-return]
+
+    @immutable.setter
+    def immutable(self, value: bool) -> None:
+        self["immutable"] = value
+
+    @property
+    def id(self) -> str | None:
+        """The id that the task will have, once it is frozen."""
+        return self["options"].get("task_id")  # type: ignore[no-any-return]
+
+    @id.setter
+    def id(self, value: str | None) -> None:
+        self["options"]["task_id"] = value
+
+    @property
+    def parent_id(self) -> str | None:
+        """The id of the task that sends it, if that is settled."""
+        return self["options"].get("parent_id")  # type: ignore[no-any-return]
+
+    @parent_id.setter
+    def parent_id(self, value: str | None) -> None:
+        self["options"]["parent_id"] = value
+
+    @property
+    def root_id(self) -> str | None:
+        """The id of the task that all began with, if that is settled."""
+        return self["options"].get("root_id")  # type: ignore[no-any-return]
+
+    @root_id.setter
+    def root_id(self, value: str | None) -> None:
+        self["options"]["root_id"] = value
+
+    @property
+    def app(self) -> Any:
+        """The app to send with."""
+        return self._app or getattr(self._type, "app", None) or self._inner_app() or get_current_app()
+
+    def _inner_app(self) -> Any:
+        """The app of a signature inside, if it has one of its own."""
+        return None
+
+    @property
+    def type(self) -> Any:
+        """The task.
+
+        Raises:
+            NotRegistered: the app does not know it.
+        """
+        return self._type or self.app.tasks[self["task"]]
+
+    # Sending
+
+    def apply_async(self, args: Any = None, kwargs: Any = None, route_name: str | None = None, **options: Any) -> Any:
+        """Send it; returns its ``AsyncResult``.
+
+        Args:
+            args: put in front of its own.
+            kwargs: go over its own.
+            options: go over its own; those that are None do not count.
+        """
+        if route_name is not None:
+            options["route_name"] = route_name
+        return self._send(*self._merge(args, kwargs, _given(options)))
+
+    def _send(self, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
+        task = self._type or self.app.tasks.get(self["task"])
+        if task is not None:
+            return task.apply_async(args, kwargs, **options)
+        return self.app.send_task(self["task"], args, kwargs, **options)
+
+    def delay(self, *args: Any, **kwargs: Any) -> Any:
+        """Send it with these arguments added."""
+        return self.apply_async(args, kwargs)
+
+    def apply(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+        """Run it here and now; returns an ``EagerResult``."""
+        args, kwargs, options = self._merge(args, kwargs, _given(options))
+        return self.type.apply(args, kwargs, **options)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the task here and now, as a function."""
+        args, kwargs, _ = self._merge(args, kwargs)
+        return self.type(*args, **kwargs)
+
+    def __invert__(self) -> Any:
+        """``~signature`` sends it and waits for the value."""
+        return self.apply_async().get()
+
+    def freeze(
+        self,
+        _id: str | None = None,
+        group_id: str | None = None,
+        chord: Any = None,
+        root_id: str | None = None,
+        parent_id: str | None = None,
+        group_index: int | None = None,
+    ) -> Any:
+        """Settle its id, and the ids of all inside, before it is sent; returns the result that it will have.
+
+        It must be sent once only, since a second message would bear the same id.
+
+        Args:
+            _id: the id, unless it has one; a new one when None.
+            group_id: the group it is in, unless it is in one.
+            chord: the body of the chord in whose header it is.
+            root_id: the id of the task that all began with.
+            parent_id: the id of the task that sends it.
+            group_index: its place in the group.
+        """
+        options = self["options"]
+        task_id = options.get("task_id")
+        if task_id is None:
+            task_id = options["task_id"] = _id or uuid()
+        if root_id:
+            options["root_id"] = root_id
+        if parent_id:
+            options["parent_id"] = parent_id
+        if group_id and "group_id" not in options:
+            options["group_id"] = group_id
+        if chord is not None:
+            options["chord"] = chord
+        if group_index is not None:
+            options["group_index"] = group_index
+        if "reply_to" not in options:
+            reply_to = self.app.backend.reply_to
+            if reply_to is not None:
+                options["reply_to"] = reply_to
+        return AsyncResult(task_id, app=self.app)
+
+    _freeze = freeze
+
+    # Deriving
+
+    def _merge(
+        self, args: Any = None, kwargs: Any = None, options: Mapping[str, Any] | None = None, force: bool = False
+    ) -> tuple[Any, Any, dict[str, Any]]:
+        own = self["options"]
+        if options:
+            kept = self._KEPT_OPTIONS
+            stamped = own.get("stamped_headers")
+            if stamped:
+                kept = kept.union(stamped)
+            merged = {**own, **{name: value for name, value in options.items() if name not in kept or name not in own}}
+        else:
+            merged = dict(own)
+        if self["immutable"] and not force:
+            return self["args"], self["kwargs"], merged
+        return (
+            (*args, *self["args"]) if args else self["args"],
+            {**self["kwargs"], **kwargs} if kwargs else self["kwargs"],
+            merged,
+        )
+
+    def clone(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+        """A copy with arguments put in front and options set over. Changing it leaves the original as it is."""
+        args, kwargs, merged = self._merge(args, kwargs, options)
+        copied = self._bare()
+        copied.update(self)
+        copied.__dict__.update(self.__dict__)
+        copied["args"] = tuple(args)
+        copied["kwargs"] = dict(kwargs)
+        copied["options"] = _copy(merged)
+        copied._separate()
+        return copied
+
+    partial = clone
+
+    def _separate(self) -> None:
+        """Copy the signatures inside, after ``clone``."""
+
+    def replace(self, args: Any = None, kwargs: Any = None, options: Any = None) -> Any:
+        """A copy with other arguments or options in place of its own; None keeps its own."""
+        copied = self.clone()
+        if args is not None:
+            copied["args"] = args
+        if kwargs is not None:
+            copied["kwargs"] = kwargs
+        if options is not None:
+            copied["options"] = options
+        return copied
+
+    def set(self, immutable: bool | None = None, **options: Any) -> Any:
+        """Set options; returns itself."""
+        if immutable is not None:
+            self.set_immutable(immutable)
+        self["options"].update(options)
+        return self
+
+    def set_immutable(self, immutable: bool) -> None:
+        """Say whether it takes further arguments."""
+        self["immutable"] = immutable
+
+    def __or__(self, other: Any) -> Any:
+        """``first | second``: the second runs after the first and is given its result."""
+        if not isinstance(other, Signature):
+            return NotImplemented
+        compose: Callable[[Any, Any], Any] = self.TYPES["chain"].compose  # type: ignore[attr-defined]
+        return compose(self, other)
+
+    def __ior__(self, other: Any) -> Any:
+        return self.__or__(other)
+
+    # Callbacks
+
+    def append_to_list_option(self, key: str, value: Any) -> Any:
+        """Add to a list among its options, unless it is there; returns the value."""
+        held = self["options"].get(key)
+        if not isinstance(held, list):
+            held = self["options"][key] = [] if held is None else as_list(held)
+        if value not in held:
+            held.append(value)
+        return value
+
+    def extend_list_option(self, key: str, value: Any) -> None:
+        """Add one or several to a list among its options."""
+        held = self["options"].get(key)
+        self["options"][key] = [*as_list(held), *as_list(value)]
+
+    def link(self, callback: Any) -> Any:
+        """Send ``callback`` with the result when the task succeeds; returns the callback."""
+        return self.append_to_list_option("link", callback)
+
+    def link_error(self, errback: Any) -> Any:
+        """Call ``errback`` when the task fails; returns the errback."""
+        return self.append_to_list_option("link_error", errback)
+
+    def on_error(self, errback: Any) -> Any:
+        """As ``link_error``, but returns itself."""
+        self.link_error(errback)
+        return self
+
+    def flatten_links(self) -> list[Any]:
+        """Itself and its callbacks, their callbacks, and so on."""
+        linked = (maybe_signature(link, app=self._app) for link in as_list(self["options"].get("link")))
+        return [self, *itertools.chain.from_iterable(link.flatten_links() for link in linked)]
+
+    # As text and as data
+
+    def reprcall(self, *args: Any, **kwargs: Any) -> str:
+        """The call as text, such as ``add(2, 2)``, with these arguments added."""
+        shown_args, shown_kwargs, _ = self._merge(args, kwargs, force=True)
+        shown = [brief(value, 200) for value in shown_args]
+        shown += [f"{name}={brief(value, 200)}" for name, value in shown_kwargs.items()]
+        return f"{self['task']}({', '.join(shown)})"
+
+    def __repr__(self) -> str:
+        return self.reprcall()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return self.clone()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return signature, (dict(self),)
+
+    def __json__(self) -> dict[str, Any]:
+        return dict(self)
+
+
+def signature(varies: Any, *args: Any, **kwargs: Any) -> Any:
+    """A new signature: of a task or its name with arguments, of a dict off the wire, or a copy of another signature."""
+    if isinstance(varies, Signature):
+        return varies.clone()
+    if isinstance(varies, dict):
+        return Signature.from_dict(varies, app=kwargs.get("app"))
+    return Signature(varies, *args, **kwargs)
+
+
+def maybe_signature(value: Any, app: Any = None, clone: bool = False) -> Any:
+    """A signature out of a signature or a dict; anything else, None too, comes back as it is.
+
+    Args:
+        app: bound to it.
+        clone: copy what is a signature already.
+    """
+    if isinstance(value, Signature):
+        if clone:
+            value = value.clone()
+        if app is not None:
+            value._app = app
+        return value
+    return Signature.from_dict(value, app=app) if isinstance(value, dict) else value
+
+
+def as_list(value: Any) -> list[Any]:
+    """None as an empty list, one value as a list of it, several as a list."""
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple | set | frozenset) else [value]
+
+
+def shorten(first: str, text: str) -> str:
+    """A text in which the module of the task named first is not repeated after its first appearance."""
+    prefix, dot, _ = first.rpartition(".")
+    if not dot:
+        return text
+    head, found, rest = text.partition(prefix + dot)
+    return head + found + rest.replace(prefix + dot, "")
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _copy(value: Any) -> Any:
+    """Copy what signatures are made of; everything else is shared."""
+    if isinstance(value, Signature):
+        return value.clone()
+    if type(value) is dict:
+        return {name: _copy(member) for name, member in value.items()}
+    if type(value) is list:
+        return [_copy(member) for member in value]
+    return value

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+
 from umbel_broker_sqlite import SqliteBroker
 from umbel_kernel.url import URL
 from umbel_testkit.broker import BrokerConformance

@@ -7,8 +7,9 @@ import random
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from umbel_broker_sqlite import schema
 from umbel_broker_sqlite.failure import is_busy, translated
@@ -61,7 +62,9 @@ class Connection:
                 return
             directory = os.path.dirname(self.path)
             if not os.path.isdir(directory):
-                raise ConfigurationError(f"the directory {directory} of the SQLite file {self.path} is not there; make it")
+                raise ConfigurationError(
+                    f"the directory {directory} of the SQLite file {self.path} is not there; make it"
+                )
             try:
                 sqlite = sqlite3.connect(
                     self.path, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=256
@@ -120,7 +123,7 @@ class Connection:
             OperationalError: not within the deadline, or the file is gone.
         """
         if not self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
-            raise OperationalError(f"cannot {doing} the SQLite file {self.path}: other threads keep it busy")
+            raise self._kept_busy(doing)
         try:
             sqlite = self._present(doing)
             pause = _PATIENCE_FIRST
@@ -171,6 +174,33 @@ class Connection:
         except BaseException:
             self.rollback()
             raise
+
+    def execute_one(self, statement: str, arguments: Sequence[Any], deadline: float, doing: str) -> list[Any]:
+        """Run one statement as a transaction of its own; the rows that it returns.
+
+        Raises:
+            OperationalError: as SQLite said, translated.
+        """
+        if not self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            raise self._kept_busy(doing)
+        try:
+            sqlite = self._present(doing)
+            pause = _PATIENCE_FIRST
+            while True:
+                try:
+                    return sqlite.execute(statement, arguments).fetchall()
+                except sqlite3.Error as error:
+                    if not is_busy(error) or time.monotonic() >= deadline:
+                        raise translated(error, self.path, doing) from error
+                time.sleep(pause * random.random())
+                pause = min(pause * 1.5, _PATIENCE_MOST)
+        finally:
+            self._lock.release()
+
+    def _kept_busy(self, doing: str) -> OperationalError:
+        return OperationalError(
+            f"cannot {doing} the SQLite file {self.path}: other threads of this process keep it busy"
+        )
 
     @contextmanager
     def reading(self, doing: str) -> Iterator[sqlite3.Connection]:

@@ -330,7 +330,9 @@ class SqliteConsumer(Consumer):
 
     def _delivery(self, queue: str, row: _Row, batch: _Batch) -> Delivery:
         _, id, deliveries, _, envelope, body = row
-        exchange, key, content_type, encoding, headers, correlation_id, reply_to, priority, properties = decode(envelope)
+        exchange, key, content_type, encoding, headers, correlation_id, reply_to, priority, properties = decode(
+            envelope
+        )
         delivery = Delivery(
             body,
             queue,

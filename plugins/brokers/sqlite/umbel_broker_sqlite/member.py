@@ -22,9 +22,7 @@ LEAST = 1000
 """The most expired messages that one sweep drops, so that no sweep holds others up for long."""
 
 
-def join(
-    sqlite: sqlite3.Connection, presence: Presence, name: str, lease: float | None, beat: float
-) -> int:
+def join(sqlite: sqlite3.Connection, presence: Presence, name: str, lease: float | None, beat: float) -> int:
     """A new member's id; its lock is held before anybody can see the row.
 
     Args:
@@ -64,7 +62,7 @@ def leave(sqlite: sqlite3.Connection, member: int, now: float) -> set[int]:
     """
     rows = sqlite.execute("SELECT ids FROM umbel_broker_claim WHERE member = ?", (member,)).fetchall()
     held = sorted({id for (ids,) in rows for id in map(int, ids.split(",")) if ids})
-    queues = set()
+    queues: set[int] = set()
     for id in held:
         queues.update(row[0] for row in sqlite.execute("SELECT queue FROM umbel_broker_message WHERE id = ?", (id,)))
     give_back(sqlite, held)

@@ -2,7 +2,8 @@
 
 A message's row is written once and deleted once; between the two it is not touched, since it is large. Who may take
 it is said by narrow rows beside it: in ``ready`` while it waits, in ``later`` until it is due, and in ``claim`` while a
-member holds it, where one row names a whole batch.
+member holds it, where one row names a whole batch. A trigger writes the first of them, so that a single message takes a
+single statement, which is a transaction of its own and half as dear as five.
 
 ``message.id`` grows: a new one is above every id of ``message`` and ``claim``, so that a claim whose messages are
 gone never names a new one. ``member.id`` is never used twice, which makes it the fence: who lost its row lost its
@@ -45,6 +46,7 @@ _TABLES = (
         urgency INTEGER NOT NULL,
         deliveries INTEGER NOT NULL,
         expires REAL,
+        due REAL,
         envelope TEXT NOT NULL,
         body BLOB NOT NULL
     )""",
@@ -56,6 +58,12 @@ _TABLES = (
     """CREATE TABLE IF NOT EXISTS umbel_broker_later (
         due REAL NOT NULL, id INTEGER NOT NULL, queue INTEGER NOT NULL, PRIMARY KEY (due, id)
     ) WITHOUT ROWID""",
+    """CREATE TRIGGER IF NOT EXISTS umbel_broker_message_ready AFTER INSERT ON umbel_broker_message
+        WHEN new.due IS NULL
+        BEGIN INSERT INTO umbel_broker_ready (queue, urgency, id) VALUES (new.queue, new.urgency, new.id); END""",
+    """CREATE TRIGGER IF NOT EXISTS umbel_broker_message_later AFTER INSERT ON umbel_broker_message
+        WHEN new.due IS NOT NULL
+        BEGIN INSERT INTO umbel_broker_later (due, id, queue) VALUES (new.due, new.id, new.queue); END""",
     """CREATE TABLE IF NOT EXISTS umbel_broker_claim (
         last INTEGER NOT NULL, member INTEGER NOT NULL, number INTEGER NOT NULL, ids TEXT NOT NULL,
         PRIMARY KEY (last, member, number)

@@ -17,7 +17,9 @@ SETTINGS = (
         "last moments in a power cut, FULL outlives that too and costs a flush a commit.",
         ("NORMAL", "FULL"),
     ),
-    Setting("sqlite_lease", "float", 15.0, "Seconds without a sign of life after which a consumer loses what it holds."),
+    Setting(
+        "sqlite_lease", "float", 15.0, "Seconds without a sign of life after which a consumer loses what it holds."
+    ),
     Setting(
         "sqlite_poll_interval",
         "float",

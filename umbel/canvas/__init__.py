@@ -4,9 +4,8 @@ from umbel.canvas.chain import _chain, chain
 from umbel.canvas.chord import _chord, chord
 from umbel.canvas.chunks import chunks
 from umbel.canvas.group import group
+from umbel.canvas.mapping import xmap, xstarmap
 from umbel.canvas.signature import Signature, maybe_signature, signature
-from umbel.canvas.xmap import xmap
-from umbel.canvas.xstarmap import xstarmap
 
 subtask = signature
 maybe_subtask = maybe_signature

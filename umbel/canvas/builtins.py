@@ -16,6 +16,9 @@ from umbel.model.exceptions import ChordError
 from umbel.results.group_result import GroupResult
 from umbel.results.joining import allow_join_result
 
+_FOREVER = 2**31
+"""More looks at a chord than can be taken: a task's own limit on retries is not meant for them."""
+
 
 def backend_cleanup(app: Any) -> None:
     """Drop the results that have expired."""
@@ -90,7 +93,7 @@ def chord_unlock(
     header = GroupResult(group_id, [app.backend.result_from_tuple(member) for member in result], app=app)
     if not header.ready():
         again = app.conf.result_chord_retry_interval if interval is None else interval
-        raise get_current_task().retry(countdown=again, max_retries=max_retries)
+        raise get_current_task().retry(countdown=again, max_retries=_FOREVER if max_retries is None else max_retries)
     # All is known by now, so nothing is waited for.
     with allow_join_result():
         try:
@@ -115,4 +118,4 @@ BUILTIN_TASKS: dict[str, Callable[..., Any]] = {
     "celery.map": xmap,
     "celery.starmap": xstarmap,
 }
-"""By name. ``celery.chord_unlock`` is registered with ``max_retries=None`` and ``ignore_result=True``."""
+"""By name."""

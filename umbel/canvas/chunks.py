@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from umbel.canvas.group import group
+from umbel.canvas.mapping import xstarmap
 from umbel.canvas.signature import Signature, maybe_signature
-from umbel.canvas.xstarmap import xstarmap
 
 
 @Signature.register_type()

@@ -129,7 +129,7 @@ class group(Signature):
                 member.link_error(errback)
         for callback in callbacks:
             members[0].link(callback)
-        self._send_all(members, args, kwargs, options)
+        self._send_all(members, results, args, kwargs, options)
         # The one result of a group of a single chain that ends in a group is that group's.
         alone = results[0] if len(results) == 1 and isinstance(results[0], GroupResult) else None
         result = alone or GroupResult(group_id, results, app=app)
@@ -139,14 +139,19 @@ class group(Signature):
                 add_trail(result)
         return result
 
-    def _send_all(self, members: list[Any], args: Any, kwargs: Any, options: dict[str, Any]) -> None:
+    def _send_all(
+        self, members: list[Any], results: list[Any], args: Any, kwargs: Any, options: dict[str, Any]
+    ) -> None:
         options = {**options, "add_to_parent": False}
-        plain = [member for member in members if member.subtask_type is None]
+        plain = [index for index, member in enumerate(members) if member.subtask_type is None]
         if len(plain) > 1:
-            self.app.send_many([(member.task, *member._merge(args, kwargs, options)) for member in plain])
-        for member in members:
+            calls = [(members[index].task, *members[index]._merge(args, kwargs, options)) for index in plain]
+            for index, sent in zip(plain, self.app.send_many(calls), strict=True):
+                results[index].ignored = sent.ignored
+        for index, member in enumerate(members):
             if member.subtask_type is not None or len(plain) == 1:
-                member.apply_async(args, kwargs, **options)
+                sent = member.apply_async(args, kwargs, **options)
+                results[index].ignored = getattr(sent, "ignored", False)
 
     def apply(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         """Run all here and now, one after another; returns a ``GroupResult``."""

@@ -1,4 +1,4 @@
-"""What ``xmap`` and ``xstarmap`` share: one message that calls a task for each of many items."""
+"""One message that calls a task for each of many items: ``task.map(items)`` and ``task.starmap(items)``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from umbel.canvas.signature import Signature, _given, maybe_signature
 from umbel.model.brief import brief
 
 
-class Mapping(Signature):
+class _Mapping(Signature):
     """A task and the items that it is called with, one after another, in one process.
 
     Args:
@@ -43,3 +43,19 @@ class Mapping(Signature):
 
     def __repr__(self) -> str:
         return f"[{self['kwargs']['task']['task']}({self.CALL}) for x in {brief(self['kwargs']['it'], 100)}]"
+
+
+@Signature.register_type()
+class xmap(_Mapping):
+    """Calls ``task(item)`` for each item."""
+
+    TASK = "celery.map"
+    CALL = "x"
+
+
+@Signature.register_type()
+class xstarmap(_Mapping):
+    """Calls ``task(*item)`` for each item."""
+
+    TASK = "celery.starmap"
+    CALL = "*x"

@@ -285,7 +285,7 @@ class Signature(dict[str, Any]):
         if group_index is not None:
             options["group_index"] = group_index
         if "reply_to" not in options:
-            reply_to = self.app.backend.reply_to
+            reply_to = self.app.reply_to
             if reply_to is not None:
                 options["reply_to"] = reply_to
         return AsyncResult(task_id, app=self.app)

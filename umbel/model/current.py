@@ -13,7 +13,7 @@ _make_default: Callable[[], Any] | None = None
 _lock = threading.RLock()
 _thread_app: ContextVar[Any] = ContextVar("umbel_current_app", default=None)
 _task_stack: ContextVar[tuple[Any, ...]] = ContextVar("umbel_task_stack", default=())
-_joins_allowed: ContextVar[bool] = ContextVar("umbel_joins_allowed", default=True)
+_joins_allowed: ContextVar[bool | None] = ContextVar("umbel_joins_allowed", default=None)
 
 
 def set_default_factory(make: Callable[[], Any]) -> None:
@@ -51,9 +51,9 @@ def get_current_app() -> Any:
         return _default_app
 
 
-def push_task(task: Any) -> Any:
-    """Enter a task; give what is returned to ``pop_task``."""
-    return _task_stack.set((*_task_stack.get(), task))
+def push_task(task: Any, request: Any = None) -> Any:
+    """Enter a task with its request; give what is returned to ``pop_task``."""
+    return _task_stack.set((*_task_stack.get(), (task, request)))
 
 
 def pop_task(token: Any) -> None:
@@ -64,13 +64,27 @@ def pop_task(token: Any) -> None:
 def get_current_task() -> Any:
     """The innermost task that runs, or None outside of tasks."""
     stack = _task_stack.get()
-    return stack[-1] if stack else None
+    return stack[-1][0] if stack else None
 
 
 def get_outermost_task() -> Any:
     """The task that a worker runs, also inside a task called directly by it; None outside of tasks."""
     stack = _task_stack.get()
-    return stack[0] if stack else None
+    return stack[0][0] if stack else None
+
+
+def get_request(task: Any) -> Any:
+    """The request with which a task runs here, or None when it does not run."""
+    for running, request in reversed(_task_stack.get()):
+        if running is task:
+            return request
+    return None
+
+
+def get_outermost_request() -> Any:
+    """The request of the task that a worker runs here, or None."""
+    stack = _task_stack.get()
+    return stack[0][1] if stack else None
 
 
 @contextlib.contextmanager
@@ -84,8 +98,12 @@ def joins(allowed: bool) -> Iterator[None]:
 
 
 def join_would_block() -> bool:
-    """Whether waiting for a result here could block a worker's slot for ever."""
-    return not _joins_allowed.get()
+    """Whether waiting for a result here could block a worker's slot for ever: inside a task, unless allowed."""
+    allowed = _joins_allowed.get()
+    if allowed is not None:
+        return not allowed
+    request = get_outermost_request()
+    return request is not None and not request.is_eager and not request.called_directly
 
 
 class Proxy:

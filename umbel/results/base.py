@@ -11,10 +11,12 @@ class ResultBase:
     Attributes:
         id: of the task or the group.
         parent: the result of what ran before it in a chain, or None.
+        ignored: whether nothing is kept of it, so that waiting for it would not end.
     """
 
     id: Any = None
     parent: ResultBase | None = None
+    ignored: bool = False
 
     def as_tuple(self) -> Any:
         """Plain data from which ``result_from_tuple`` makes it again."""

@@ -6,7 +6,15 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from umbel_kernel import plugins
-from umbel_kernel.errors import ContentRefused, ContentTooLarge, DecodeError, EncodeError, PluginError, PluginNotFound
+from umbel_kernel.errors import (
+    ConfigurationError,
+    ContentRefused,
+    ContentTooLarge,
+    DecodeError,
+    EncodeError,
+    PluginError,
+    PluginNotFound,
+)
 from umbel_kernel.spi.compressor import Compressor
 from umbel_kernel.spi.serializer import Serializer
 
@@ -43,9 +51,14 @@ class Content:
             that is trusted. A serializer that is not trusted is read only when it is named here. Raw text and bytes
             are always read.
         max_size: the largest body in bytes, as it arrives and after decompression.
+
+    Raises:
+        ConfigurationError: ``accept`` is a text instead of a list.
     """
 
     def __init__(self, accept: Iterable[str] | None = ("json",), *, max_size: int = MAX_SIZE) -> None:
+        if isinstance(accept, str):
+            raise ConfigurationError(f"accept_content is a list of names or content types, as in [{accept!r}]")
         self.accept = None if accept is None else tuple(accept)
         self.max_size = max_size
         self._writers: dict[str, Writer] = {}

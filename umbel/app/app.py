@@ -1,0 +1,643 @@
+"""The app: where tasks are registered, configuration is read and messages are sent."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Any
+
+from umbel.app import shared
+from umbel.app.annotations import annotate
+from umbel.app.call_check import call_check
+from umbel.app.connections import Connections, masked
+from umbel.app.control import Control
+from umbel.app.eager import Eager
+from umbel.app.loading import import_modules, import_object, related_modules
+from umbel.app.log import Logging
+from umbel.app.naming import task_name
+from umbel.app.outbox import Outgoing
+from umbel.app.publisher import BATCH, Publisher
+from umbel.app.queues import Queues
+from umbel.app.registry import TaskRegistry
+from umbel.app.replacing import add_to_chord, replace_running
+from umbel.app.retries import add_autoretry
+from umbel.app.routes import Router
+from umbel.app.sender import Sender
+from umbel.app.steps import Steps
+from umbel.app.task import Task
+from umbel.canvas.builtins import BUILTIN_TASKS
+from umbel.canvas.signature import signature
+from umbel.config.settings import Settings
+from umbel.model import current, moment, node, signals
+from umbel.model.exceptions import AlreadyRegistered
+from umbel.model.signal import Signal
+from umbel.results.async_result import AsyncResult
+from umbel.results.disabled_store import DisabledStore
+from umbel.results.group_result import GroupResult
+from umbel.results.result_set import ResultSet
+from umbel.results.store import ResultStore
+from umbel.wire.content import Content
+from umbel_kernel import plugins
+from umbel_kernel.errors import ConfigurationError, PluginError
+from umbel_kernel.spi.backend import Backend, BackendCapability
+from umbel_kernel.spi.broker import BrokerCapability
+
+
+class Umbel:
+    """An app. Most of what Celery's ``Celery`` class offers, by the same names.
+
+    Args:
+        main: the name of the main module, for tasks defined in ``__main__``.
+        broker: URL of the broker; without one the embedded SQLite broker is used.
+        backend: URL of the result backend.
+        include: names of modules with tasks, imported when a worker starts.
+        config_source: where to read the configuration from, as for ``config_from_object``.
+        changes: settings that win over the configuration.
+        set_as_current: make it the current app.
+        namespace: prefix of the settings' names in the source.
+        task_cls: base class of the tasks, or its path.
+        strict_typing: check arguments against the tasks' signatures when they are called.
+        kwargs: settings.
+    """
+
+    Task = Task
+    task_cls: Any = Task
+
+    def __init__(
+        self,
+        main: str | None = None,
+        *,
+        broker: str | None = None,
+        backend: str | None = None,
+        include: Iterable[str] | None = None,
+        config_source: Any = None,
+        changes: Mapping[str, Any] | None = None,
+        set_as_current: bool = True,
+        namespace: str | None = None,
+        task_cls: Any = None,
+        strict_typing: bool = True,
+        autofinalize: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        self.main = main
+        self.strict_typing = strict_typing
+        self.autofinalize = autofinalize
+        self.finalized = False
+        own = {"broker_url": broker, "result_backend": backend, "include": list(include) if include else None}
+        explicit = {name: value for name, value in own.items() if value is not None}
+        self.conf = Settings({**(changes or {}), **explicit, **kwargs}, namespace=namespace)
+        if config_source is not None:
+            self.conf.set_source(config_source, namespace=namespace)
+        if task_cls is not None:
+            self.task_cls = import_object(task_cls) if isinstance(task_cls, str) else task_cls
+        self.origin = node.origin()
+        self.connections = Connections(self)
+        self.log = Logging(self)
+        self.control = Control(self)
+        self.steps = Steps()
+        self.on_after_configure = Signal(name="app.on_after_configure", providing_args={"source"})
+        self.on_after_finalize = Signal(name="app.on_after_finalize")
+        self.on_after_fork = Signal(name="app.on_after_fork")
+        self.user_options: dict[str, Any] = {"preload": [], "worker": []}
+        self._tasks = TaskRegistry()
+        self._names: dict[str, Sender] = {}
+        self._lock = threading.RLock()
+        self._parts: dict[str, Any] = {}
+        self._eager = Eager(self)
+        self._autodiscover: list[tuple[Any, str | None]] = []
+        self.conf.on_resolve.append(self._configured)
+        shared.track(self)
+        os.register_at_fork(after_in_child=self._forked)
+        if set_as_current:
+            current.set_current_app(self)
+        self.on_init()
+
+    def on_init(self) -> None:
+        """Called at the end of construction. Default: nothing."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.main or '__main__'}>"
+
+    def __reduce__(self) -> Any:
+        return (_find_app, (self.main,))
+
+    def __enter__(self) -> Umbel:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+    # Configuration
+
+    def config_from_object(self, obj: Any, silent: bool = False, force: bool = False, namespace: str | None = None) -> None:
+        """Read the configuration from an object, or from a module by its name.
+
+        Args:
+            silent: a module that cannot be imported is no error.
+            force: read now, not when a setting is first needed.
+            namespace: prefix of the settings' names there, such as ``CELERY``.
+        """
+        self._parts.clear()
+        self.conf.set_source(obj, silent=silent, force=force, namespace=namespace)
+
+    def config_from_envvar(self, variable_name: str, silent: bool = False, force: bool = False) -> None:
+        """Read the configuration from the module that an environment variable names."""
+        self._parts.clear()
+        self.conf.set_envvar(variable_name, silent=silent, force=force)
+
+    def config_from_cmdline(self, argv: Sequence[str], namespace: str = "celery") -> None:
+        """Set settings from words such as ``worker.prefetch_multiplier=10``."""
+        self.conf.set_cmdline(argv, namespace)
+
+    def add_defaults(self, fun: Any) -> None:
+        """Add defaults below the configuration: a mapping, or a function that returns one."""
+        self.conf.add_defaults(fun)
+
+    def _configured(self, conf: Settings) -> None:
+        self.on_after_configure.send(sender=self, source=self.conf)
+
+    @property
+    def timezone(self) -> tzinfo:
+        """The zone in which times without one are meant."""
+        return self._part("timezone", lambda: moment.zone(self.conf.timezone))
+
+    def now(self) -> datetime:
+        """The time, with a zone."""
+        return datetime.now(UTC)
+
+    def uses_utc_timezone(self) -> bool:
+        """Whether times are meant in UTC."""
+        return self.conf.timezone in (None, "UTC")
+
+    def either(self, default_key: str, *defaults: Any) -> Any:
+        """The first of the defaults that is not None, else the setting."""
+        return next((value for value in defaults if value is not None), self.conf[default_key])
+
+    def _part(self, name: str, make: Callable[[], Any]) -> Any:
+        """A part made from the configuration when first asked for."""
+        found = self._parts.get(name)
+        if found is None:
+            with self._lock:
+                found = self._parts.get(name)
+                if found is None:
+                    found = self._parts[name] = make()
+        return found
+
+    @property
+    def queues(self) -> Queues:
+        """The queues this app knows."""
+        return self._part("queues", lambda: Queues(self.conf))  # type: ignore[no-any-return]
+
+    @property
+    def router(self) -> Router:
+        """Decides where a task's message goes."""
+        return self._part("router", lambda: Router(self, self.queues, self.conf.task_routes))  # type: ignore[no-any-return]
+
+    @property
+    def content(self) -> Content:
+        """Reads and writes bodies."""
+
+        def make() -> Content:
+            conf = self.conf
+            return Content(conf.accept_content, max_size=conf.worker_max_message_size)
+
+        return self._part("content", make)  # type: ignore[no-any-return]
+
+    @property
+    def backend(self) -> ResultStore:
+        """Where results are kept."""
+
+        def make() -> ResultStore:
+            return (DisabledStore if self.connections.backend_url() is None else ResultStore)(self)
+
+        return self._part("backend", make)  # type: ignore[no-any-return]
+
+    @property
+    def publisher(self) -> Publisher:
+        """Publishes messages."""
+        return self._part("publisher", lambda: Publisher(self))  # type: ignore[no-any-return]
+
+    @property
+    def always_eager(self) -> bool:
+        """Whether tasks run where they are called."""
+        return self._part("always_eager", lambda: (bool(self.conf.task_always_eager),))[0]  # type: ignore[no-any-return]
+
+    @property
+    def result_expires(self) -> float | None:
+        """Seconds that results are kept; None for ever."""
+        value = self.conf.result_expires
+        if isinstance(value, timedelta):
+            value = value.total_seconds()
+        return float(value) if value else None
+
+    @property
+    def broker_capabilities(self) -> frozenset[BrokerCapability]:
+        """What the broker for publishing can do, by its class; nothing when its plugin is missing."""
+
+        def look() -> tuple[frozenset[BrokerCapability]]:
+            try:
+                kind = plugins.load("brokers", self.connections.broker_urls()[0].scheme)
+            except PluginError:
+                return (frozenset(),)
+            return (kind.capabilities,)
+
+        return self._part("broker_capabilities", look)[0]  # type: ignore[no-any-return]
+
+    @property
+    def _has_reply_to(self) -> bool:
+        def look() -> tuple[bool]:
+            url = self.connections.backend_url()
+            return (
+                url is not None and BackendCapability.REPLY_TO in plugins.load("backends", url.scheme).capabilities,
+            )
+
+        return self._part("has_reply_to", look)[0]  # type: ignore[no-any-return]
+
+    @property
+    def reply_to(self) -> str | None:
+        """What task messages carry as ``reply_to``."""
+        return self.connections.backend().reply_to if self._has_reply_to else None
+
+    def load_backend(self) -> Backend:
+        """The result backend of this process, connected."""
+        return self.connections.backend()
+
+    def inherited_priority(self) -> int | None:
+        """The priority of the task that runs here, for those it sends."""
+        request = current.get_outermost_request()
+        info = (request.delivery_info or {}) if request is not None else {}
+        return info.get("priority")
+
+    # Tasks
+
+    @property
+    def tasks(self) -> TaskRegistry:
+        """All tasks by name."""
+        if not self.finalized and self.autofinalize:
+            self.finalize()
+        return self._tasks
+
+    def finalize(self, auto: bool = False) -> None:
+        """Register shared and built-in tasks and apply annotations. Done once; a second call does nothing."""
+        with self._lock:
+            if self.finalized:
+                return
+            self.finalized = True
+            for name, function in BUILTIN_TASKS.items():
+                if name not in self._tasks:
+                    self._register_builtin(name, function)
+            for make in shared.makers():
+                make(self)
+            annotations = self.conf.task_annotations
+            if annotations:
+                for task in self._tasks.values():
+                    annotate(task, annotations)
+        self.on_after_finalize.send(sender=self)
+
+    def _register_builtin(self, name: str, function: Callable[..., Any]) -> None:
+        def run(self: Task, *args: Any, **kwargs: Any) -> Any:
+            return function(self.app, *args, **kwargs)
+
+        run.__doc__ = function.__doc__
+        run.__module__ = function.__module__
+        self._task_from_function(run, name=name, bind=True, typing=False)
+
+    def task(self, *args: Any, **options: Any) -> Any:
+        """Make a task of a function: a decorator, with or without options.
+
+        Options are Celery's: ``name``, ``bind``, ``base``, ``shared``, ``filter``, ``autoretry_for``,
+        ``retry_backoff``, ``pydantic`` and every attribute of ``Task``.
+
+        Raises:
+            AlreadyRegistered: another function has this name.
+        """
+        if len(args) == 1 and callable(args[0]) and not options:
+            return self._decorated(args[0], {})
+        if args:
+            raise TypeError("@app.task takes no positional arguments but the function; write @app.task(name=...)")
+        return lambda function: self._decorated(function, options)
+
+    def _decorated(self, function: Callable[..., Any], options: dict[str, Any]) -> Task:
+        options = {key: value for key, value in options.items() if key not in ("lazy", "shared")}
+        wrap = options.pop("filter", None)
+        task = self._task_from_function(function, **options)
+        return wrap(task) if wrap is not None else task
+
+    def _task_from_function(
+        self,
+        function: Callable[..., Any],
+        *,
+        name: str | None = None,
+        base: Any = None,
+        bind: bool = False,
+        **options: Any,
+    ) -> Task:
+        name = name or self.gen_task_name(function.__name__, function.__module__)
+        known = self._tasks.get(name)
+        if known is not None:
+            return known  # type: ignore[no-any-return]
+        if isinstance(base, str):
+            base = import_object(base)
+        base = base or self.task_cls
+        run = function
+        pydantic_options = {key: options.pop(key) for key in list(options) if key.startswith("pydantic")}
+        if pydantic_options.get("pydantic"):
+            wrap = import_object("umbel.app.pydantic_task:validating")
+            run = wrap(self, function, bound=bind, name=name, options=pydantic_options)
+        members = {
+            "app": self,
+            "name": name,
+            "run": run if bind else staticmethod(run),
+            "__doc__": function.__doc__,
+            "__module__": function.__module__,
+            "__annotations__": getattr(function, "__annotations__", {}),
+            "__header__": staticmethod(function),
+            **options,
+        }
+        kind = type(function.__name__, (base,), members)
+        task: Task = kind()
+        if options.get("typing", getattr(base, "typing", True)) and self.strict_typing:
+            task._check = call_check(function, bound=bind)
+        self._adopt(task, options)
+        task.__name__ = function.__name__  # type: ignore[attr-defined]
+        task.__qualname__ = function.__qualname__  # type: ignore[attr-defined]
+        return task
+
+    def _adopt(self, task: Task, options: dict[str, Any]) -> None:
+        autoretry = options.get("autoretry_for") or getattr(task, "autoretry_for", ())
+        if autoretry and not hasattr(task, "_unretried"):
+            task._unretried = task.run  # type: ignore[attr-defined]
+            task.run = add_autoretry(task, task.run, options)  # type: ignore[method-assign]
+        if self.finalized and self.conf.task_annotations:
+            annotate(task, self.conf.task_annotations)
+        self._tasks[task.name] = task
+        type(task).bind(self)
+
+    def register_task(self, task: Any, **options: Any) -> Task:
+        """Register a task of a class that was written by hand. Returns its instance.
+
+        Raises:
+            AlreadyRegistered: another task has this name.
+        """
+        instance: Task = task() if isinstance(task, type) else task
+        if not instance.name:
+            kind = type(instance)
+            instance.name = kind.name = self.gen_task_name(kind.__name__, kind.__module__)
+        known = self._tasks.get(instance.name)
+        if known is not None and type(known) is not type(instance):
+            raise AlreadyRegistered(f"a task named {instance.name!r} is registered already: {type(known)!r}")
+        type(instance).app = self
+        instance.app = self
+        if instance.typing and self.strict_typing:
+            instance._check = call_check(instance.run, bound=False)
+        self._adopt(instance, options)
+        return instance
+
+    def gen_task_name(self, name: str, module: str) -> str:
+        """The name of a task that was given none: its module's and the function's."""
+        return task_name(self.main, name, module)
+
+    def create_task_cls(self) -> Any:
+        """The base class of this app's tasks."""
+        return self.task_cls
+
+    def autodiscover_tasks(
+        self, packages: Any = None, related_name: str | None = "tasks", force: bool = False
+    ) -> None:
+        """Import the modules ``<package>.<related_name>`` of these packages, when modules are imported.
+
+        Args:
+            packages: their names, or a function that returns them.
+            force: import them now.
+        """
+        if force:
+            names = packages() if callable(packages) else packages or ()
+            import_modules(related_modules(names, related_name))
+        else:
+            self._autodiscover.append((packages, related_name))
+
+    def import_default_modules(self) -> None:
+        """Import what ``imports``, ``include`` and ``autodiscover_tasks`` name."""
+        signals.import_modules.send(sender=self)
+        import_modules([*self.conf.imports, *self.conf.include])
+        for packages, related_name in self._autodiscover:
+            names = packages() if callable(packages) else packages or ()
+            import_modules(related_modules(names, related_name))
+
+    # Sending
+
+    def make_sender(self, name: str, options: Mapping[str, Any]) -> Sender:
+        """A compiled sender for a task's name with these options as defaults."""
+        if not self.finalized and self.autofinalize:
+            self.finalize()
+        return Sender(self, name, options)
+
+    def send(self, name: str, args: Any, kwargs: Any, options: Mapping[str, Any], *, task: Task | None = None) -> Any:
+        """Send one call. ``Task.apply_async`` and ``send_task`` end here."""
+        sender = task.sender() if task is not None else self._sender_of(name)
+        request = current.get_outermost_request()
+        if request is not None and not request.called_directly:
+            options = self._as_child(request, options)
+        task_id, outgoing = sender.make(args, kwargs, options)
+        policy = options.get("retry_policy")
+        publisher = self.publisher
+        announced = signals.before_task_publish._receivers or signals.after_task_publish._receivers
+        if announced:
+            publisher.announce(name, outgoing, (args, kwargs), policy)
+        if self._has_reply_to:
+            self.connections.backend().expect([task_id])
+        publisher.publish([outgoing], retry=options.get("retry"), policy=policy)
+        if announced:
+            publisher.announced(name, outgoing, (args, kwargs))
+        result = (options.get("result_cls") or self.AsyncResult)(task_id)
+        result.ignored = bool(outgoing.message.headers.get("ignore_result"))
+        if request is not None and options.get("add_to_parent", True):
+            parent = current.get_current_task()
+            if parent is not None:
+                parent.add_trail(result)
+        return result
+
+    def _as_child(self, request: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+        inherited: dict[str, Any] = {"root_id": request.root_id or request.id, "parent_id": request.id}
+        given = {name: value for name, value in options.items() if value is not None}
+        if request.stamped_headers and "stamped_headers" not in given:
+            inherited["stamped_headers"] = list(request.stamped_headers)
+            inherited.update(request.stamps or {})
+        return {**inherited, **given}
+
+    def _sender_of(self, name: str) -> Sender:
+        sender = self._names.get(name)
+        if sender is None:
+            task = self.tasks.get(name)
+            if task is not None:
+                return task.sender()  # type: ignore[no-any-return]
+            if len(self._names) > 10_000:
+                self._names.clear()
+            sender = self._names[name] = self.make_sender(name, {})
+        return sender
+
+    def send_task(
+        self,
+        name: str,
+        args: Any = None,
+        kwargs: Any = None,
+        countdown: float | None = None,
+        eta: Any = None,
+        task_id: str | None = None,
+        **options: Any,
+    ) -> Any:
+        """Send a task by its name, which need not be registered here. Returns its ``AsyncResult``."""
+        for key, value in (("countdown", countdown), ("eta", eta), ("task_id", task_id)):
+            if value is not None:
+                options[key] = value
+        for gone in ("producer", "connection", "publisher", "router"):
+            options.pop(gone, None)
+        return self.send(name, args, kwargs, options)
+
+    def send_many(self, calls: Sequence[tuple[str, Any, Any, Mapping[str, Any]]]) -> list[Any]:
+        """Send many calls, in batches of few round trips. Returns their results in order.
+
+        Args:
+            calls: of each its task's name, args, kwargs and options; or signatures.
+
+        Raises:
+            OperationalError: the broker did not take all of them; those before may have been taken.
+        """
+        request = current.get_outermost_request()
+        inside = request is not None and not request.called_directly
+        parent = current.get_current_task() if inside else None
+        results: list[Any] = []
+        batch: list[Outgoing] = []
+        for call in calls:
+            if isinstance(call, Mapping):
+                call = (call["task"], call.get("args"), call.get("kwargs"), call.get("options") or {})
+            name, args, kwargs, options = call
+            if inside:
+                options = self._as_child(request, options)
+            task_id, outgoing = self._sender_of(name).make(args, kwargs, options)
+            if signals.before_task_publish._receivers:
+                self.publisher.announce(name, outgoing, (args, kwargs), None)
+            batch.append(outgoing)
+            result = self.AsyncResult(task_id)
+            result.ignored = bool(outgoing.message.headers.get("ignore_result"))
+            results.append(result)
+            if parent is not None and options.get("add_to_parent", True):
+                parent.add_trail(result)
+            if len(batch) >= BATCH:
+                self._send_batch(batch)
+                batch = []
+        if batch:
+            self._send_batch(batch)
+        return results
+
+    def _send_batch(self, batch: Sequence[Outgoing]) -> None:
+        if self._has_reply_to:
+            self.connections.backend().expect([str(outgoing.message.headers.get("id")) for outgoing in batch])
+        self.publisher.publish(batch)
+
+    def signature(self, *args: Any, **kwargs: Any) -> Any:
+        """A signature bound to this app."""
+        kwargs["app"] = self
+        return signature(*args, **kwargs)
+
+    subtask = signature
+
+    def run_eagerly(self, task: Task, args: Any, kwargs: Any, **options: Any) -> Any:
+        """Run a task here and now; see ``Task.apply``."""
+        return self._eager.run(task, args, kwargs, **options)
+
+    def replace_running(self, task: Task, sig: Any) -> Any:
+        """See ``Task.replace``."""
+        return replace_running(self, task, sig)
+
+    def add_to_chord(self, task: Task, sig: Any, lazy: bool) -> Any:
+        """See ``Task.add_to_chord``."""
+        return add_to_chord(self, task, sig, lazy)
+
+    def send_event(self, kind: str, **fields: Any) -> None:
+        """Send a monitoring event, where events are on."""
+        dispatcher = self._parts.get("event_dispatcher")
+        if dispatcher is not None:
+            dispatcher.send(kind, **fields)
+
+    def revoke(self, task_ids: Sequence[str], **options: Any) -> None:
+        """Tell the workers not to run these."""
+        self.control.revoke(list(task_ids), **options)
+
+    # Results
+
+    def AsyncResult(self, task_id: str, **kwargs: Any) -> AsyncResult:
+        """The result of a task by its id."""
+        return AsyncResult(task_id, app=self, **kwargs)
+
+    def GroupResult(self, *args: Any, **kwargs: Any) -> GroupResult:
+        """The results of a group by its id."""
+        return GroupResult(*args, app=self, **kwargs)
+
+    def ResultSet(self, results: Any, **kwargs: Any) -> ResultSet:
+        """Several results as one."""
+        return ResultSet(results, app=self, **kwargs)
+
+    # Life
+
+    def broker_text(self) -> str:
+        """The broker's URLs for people."""
+        return masked(self.connections.broker_urls(read=True))
+
+    def backend_text(self) -> str:
+        """The result backend's URL for people."""
+        url = self.connections.backend_url()
+        return url.masked() if url is not None else "disabled://"
+
+    def set_current(self) -> None:
+        """Make this the current app of this thread."""
+        current.set_current_app(self)
+
+    def set_default(self) -> None:
+        """Make this the app of every thread that has no other."""
+        current.set_default_app(self)
+
+    @property
+    def current_task(self) -> Any:
+        """The task that runs here, or None."""
+        return current.get_current_task()
+
+    @property
+    def current_worker_task(self) -> Any:
+        """The task that a worker runs here, or None."""
+        return current.get_outermost_task()
+
+    def _forked(self) -> None:
+        self.origin = node.origin()
+        self._names.clear()
+        self._parts.pop("publisher", None)
+        for task in self._tasks.values():
+            task._sender = None
+
+    def close(self) -> None:
+        """Close this process's connections. The app can be used again; it connects anew."""
+        self.connections.close()
+        self._parts.pop("publisher", None)
+
+    def start(self, argv: Sequence[str] | None = None) -> None:
+        """Run the command line with this app."""
+        import_object("umbel.cli.main:main")(argv, app=self)
+
+    def worker_main(self, argv: Sequence[str] | None = None) -> None:
+        """Run a worker with this app; ``argv`` begins with ``worker``."""
+        words = list(argv) if argv is not None else ["worker"]
+        if "worker" not in words:
+            raise ConfigurationError("worker_main takes the words of a command line that begins with 'worker'")
+        self.start(words)
+
+
+def _find_app(main: str | None) -> Any:
+    app = current.get_current_app()
+    if app.main != main:
+        raise LookupError(f"the app {main!r} is not the current one of this process, so it cannot be unpickled here")
+    return app
+
+
+current.set_default_factory(lambda: Umbel("default", set_as_current=False))

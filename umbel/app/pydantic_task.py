@@ -1,0 +1,51 @@
+"""Tasks whose arguments and results are pydantic models. Imported for tasks that say ``pydantic=True``."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter
+
+
+def validating(
+    app: Any, function: Callable[..., Any], *, bound: bool, name: str, options: Mapping[str, Any]
+) -> Callable[..., Any]:
+    """Wrap a function so that parameters annotated with models get models, and a model returned becomes plain data.
+
+    Args:
+        options: ``pydantic_strict``, ``pydantic_context`` and ``pydantic_dump_kwargs``, as in Celery.
+    """
+    strict = bool(options.get("pydantic_strict", False))
+    context = {"celery_app": app, "celery_task_name": name, **(options.get("pydantic_context") or {})}
+    dump = {"mode": "json", **(options.get("pydantic_dump_kwargs") or {})}
+    signature = inspect.signature(function)
+    hints = typing.get_type_hints(function)
+    adapters = {
+        parameter: TypeAdapter(hints[parameter])
+        for parameter in signature.parameters
+        if parameter in hints and _is_model(hints[parameter])
+    }
+
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        call = signature.bind(*args, **kwargs)
+        for parameter, adapter in adapters.items():
+            if parameter in call.arguments and not isinstance(call.arguments[parameter], BaseModel):
+                call.arguments[parameter] = adapter.validate_python(
+                    call.arguments[parameter], strict=strict, context=context
+                )
+        value = function(*call.args, **call.kwargs)
+        return value.model_dump(**dump) if isinstance(value, BaseModel) else value
+
+    return run
+
+
+def _is_model(hint: Any) -> bool:
+    if isinstance(hint, type) and issubclass(hint, BaseModel):
+        return True
+    members = [member for member in typing.get_args(hint) if member is not type(None)]
+    return len(members) == 1 and len(typing.get_args(hint)) == 2 and _is_model(members[0])

@@ -1,0 +1,241 @@
+"""The tracer: runs one task and turns whatever happens into an outcome.
+
+One is made for each task when it is first run in a process. What nobody uses (handlers that are not
+overridden, signals without receivers, callbacks) costs an attribute look-up.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+from umbel.app import outbox
+from umbel.app.exception_info import ExceptionInfo
+from umbel.app.outcome import TaskOutcome, Verdict
+from umbel.app.task import Task
+from umbel.canvas import follow_up
+from umbel.model import current, signals, states
+from umbel.model.brief import brief
+from umbel.model.exceptions import Ignore, Reject, Retry
+from umbel.model.request import Context
+from umbel_kernel.errors import SoftTimeLimitExceeded, TimeLimitExceeded, UmbelError
+from umbel_kernel.spi.backend import Record
+
+logger = logging.getLogger("umbel.app.trace")
+
+
+def overrides(task: Any, name: str) -> bool:
+    """Whether a task has a handler of its own."""
+    return getattr(type(task), name) is not getattr(Task, name) or name in vars(task)
+
+
+class Tracer:
+    """Runs a task.
+
+    Args:
+        task: the task.
+        app: its app.
+        eager: run for a caller in the same process: results are stored only when the task says so.
+    """
+
+    def __init__(self, task: Any, app: Any, *, eager: bool = False) -> None:
+        self.task = task
+        self.app = app
+        self.eager = eager
+        self.name: str = task.name
+        self.call: Callable[..., Any] = task if overrides(task, "__call__") else task.run
+        self.before_start = task.before_start if overrides(task, "before_start") else None
+        self.on_success = task.on_success if overrides(task, "on_success") else None
+        self.after_return = task.after_return if overrides(task, "after_return") else None
+        self.on_failure = task.on_failure
+        self.on_retry = task.on_retry
+        self.track_started: bool = bool(task.track_started) and not eager
+        self.ignore_result: bool = bool(task.ignore_result)
+        self.store_errors: bool = bool(task.store_errors_even_if_ignored)
+        self.stores: bool = bool(task.store_eager_result) if eager else True
+        self.throws: tuple[type[BaseException], ...] = tuple(task.throws or ())
+        self.longest: int = task.resultrepr_maxsize
+        self.levels: int = app.conf.task_repr_maxlevels
+
+    def __call__(self, request: Context, args: Any, kwargs: Any) -> TaskOutcome:
+        """Run the task. Raises nothing but what ends the process (SystemExit, KeyboardInterrupt)."""
+        task, task_id = self.task, request.id or ""
+        token = current.push_task(task, request)
+        start = perf_counter()
+        try:
+            if self.track_started and not request.ignore_result:
+                self._started(request)
+            if signals.task_prerun._receivers:
+                signals.task_prerun.send(sender=task, task_id=task_id, task=task, args=args, kwargs=kwargs)
+            if self.before_start is not None:
+                self.before_start(task_id, args, kwargs)
+            value = self.call(*args, **kwargs)
+            outcome = self._succeeded(request, args, kwargs, value, start)
+        except Reject as error:
+            outcome = self._rejected(request, error, start)
+        except Ignore as error:
+            outcome = TaskOutcome(task_id, self.name, states.IGNORED, perf_counter() - start, str(error), value=error)
+            self._log(logging.INFO, "Task %(name)s[%(id)s] ignored", outcome)
+            self._end(request, args, kwargs, outcome, None)
+        except Retry as error:
+            outcome = self._retried(request, args, kwargs, error, start)
+        except Exception as error:
+            outcome = self._failed(request, args, kwargs, error, start)
+        finally:
+            current.pop_task(token)
+        extra = request.__dict__.get("outgoing")
+        if extra:
+            outcome.outgoing = [*extra, *outcome.outgoing]
+        return outcome
+
+    def _wants_record(self, request: Context, *, failed: bool = False) -> bool:
+        if not self.stores:
+            return False
+        if self.ignore_result or request.ignore_result:
+            return failed and self.store_errors
+        return True
+
+    def _started(self, request: Context) -> None:
+        meta = {"pid": os.getpid(), "hostname": request.hostname}
+        try:
+            self.app.backend.store_result(request.id, meta, states.STARTED, request=request)
+        except UmbelError as error:
+            logger.warning("cannot store that task %s[%s] has started: %s", self.name, request.id, error)
+
+    def _succeeded(self, request: Context, args: Any, kwargs: Any, value: Any, start: float) -> TaskOutcome:
+        outcome = TaskOutcome(request.id or "", self.name, states.SUCCESS, perf_counter() - start, value=value)
+        if request.callbacks or request.chain or request.chord:
+            with outbox.gathering() as gathered:
+                follow_up.follow_success(self.app, request, value)
+                if request.chord:
+                    follow_up.settle_chord(self.app, request, states.SUCCESS, value)
+            outcome.outgoing = gathered
+        if self._wants_record(request):
+            outcome.record = self._record(request, states.SUCCESS, value)
+        if logger.isEnabledFor(logging.INFO):
+            outcome.text = brief(value, self.longest, self.levels)
+            self._log(logging.INFO, "Task %(name)s[%(id)s] succeeded in %(runtime)ss: %(return_value)s", outcome)
+        if self.on_success is not None:
+            self._guard(request, self.on_success, value, outcome.task_id, args, kwargs)
+        if signals.task_success._receivers:
+            signals.task_success.send(sender=self.task, result=value, runtime=outcome.runtime)
+        self._end(request, args, kwargs, outcome, None)
+        return outcome
+
+    def _record(self, request: Context, state: str, value: Any, traceback: str | None = None) -> Record | None:
+        record: Record | None = self.app.backend.record(request.id, state, value, traceback=traceback, request=request)
+        return record
+
+    def _failed(
+        self, request: Context, args: Any, kwargs: Any, error: Exception, start: float, *, chord: bool = True
+    ) -> TaskOutcome:
+        einfo = ExceptionInfo(error)
+        outcome = TaskOutcome(
+            request.id or "",
+            self.name,
+            states.FAILURE,
+            perf_counter() - start,
+            brief(error, self.longest, self.levels),
+            _failure_verdict(error),
+            traceback=einfo.traceback,
+            value=error,
+        )
+        with outbox.gathering() as gathered:
+            self._guard(request, follow_up.follow_failure, self.app, request, error, einfo.traceback)
+            if request.chord and chord:
+                self._guard(request, follow_up.settle_chord, self.app, request, states.FAILURE, error)
+        outcome.outgoing = gathered
+        if self._wants_record(request, failed=True):
+            try:
+                outcome.record = self._record(request, states.FAILURE, error, einfo.traceback)
+            except UmbelError as problem:
+                logger.error("cannot store the error of task %s[%s]: %s", self.name, request.id, problem)
+        self._guard(request, self.on_failure, error, outcome.task_id, args, kwargs, einfo)
+        if signals.task_failure._receivers:
+            signals.task_failure.send(
+                sender=self.task,
+                task_id=outcome.task_id,
+                exception=error,
+                args=args,
+                kwargs=kwargs,
+                traceback=einfo.tb,
+                einfo=einfo,
+            )
+        if isinstance(error, self.throws):
+            self._log(logging.INFO, "Task %(name)s[%(id)s] raised expected: %(exc)s", outcome)
+        else:
+            self._log(
+                logging.ERROR, "Task %(name)s[%(id)s] raised unexpected: %(exc)s\n%(traceback)s", outcome
+            )
+        self._end(request, args, kwargs, outcome, einfo)
+        einfo.tb = None
+        return outcome
+
+    def _retried(self, request: Context, args: Any, kwargs: Any, error: Retry, start: float) -> TaskOutcome:
+        if request.called_directly:
+            return self._failed(request, args, kwargs, error, start)
+        einfo = ExceptionInfo(error.exc if error.exc is not None else error)
+        outcome = TaskOutcome(
+            request.id or "", self.name, states.RETRY, perf_counter() - start, str(error), value=error,
+            traceback=einfo.traceback,
+        )
+        if self._wants_record(request):
+            reason = error.exc if error.exc is not None else error
+            outcome.record = self._record(request, states.RETRY, reason, einfo.traceback)
+        self._guard(request, self.on_retry, error.exc, outcome.task_id, args, kwargs, einfo)
+        if signals.task_retry._receivers:
+            signals.task_retry.send(sender=self.task, request=request, reason=error, einfo=einfo)
+        self._log(logging.INFO, "Task %(name)s[%(id)s] retry: %(exc)s", outcome)
+        self._end(request, args, kwargs, outcome, einfo)
+        return outcome
+
+    def _rejected(self, request: Context, error: Reject, start: float) -> TaskOutcome:
+        verdict = Verdict.REQUEUE if error.requeue else Verdict.REJECT
+        outcome = TaskOutcome(
+            request.id or "", self.name, states.REJECTED, perf_counter() - start, repr(error), verdict, value=error
+        )
+        self._log(logging.WARNING, "Task %(name)s[%(id)s] %(exc)s", outcome)
+        return outcome
+
+    def _end(self, request: Context, args: Any, kwargs: Any, outcome: TaskOutcome, einfo: Any) -> None:
+        if self.after_return is not None:
+            self._guard(
+                request, self.after_return, outcome.state, outcome.value, outcome.task_id, args, kwargs, einfo
+            )
+        if signals.task_postrun._receivers:
+            signals.task_postrun.send(
+                sender=self.task,
+                task_id=outcome.task_id,
+                task=self.task,
+                args=args,
+                kwargs=kwargs,
+                retval=outcome.value,
+                state=outcome.state,
+            )
+
+    def _guard(self, request: Context, handler: Callable[..., Any], *args: Any) -> None:
+        """Call a handler after the task has ended: its error is logged and changes nothing."""
+        try:
+            handler(*args)
+        except Exception:
+            logger.exception("Task %s[%s]: its handler %r raised", self.name, request.id, handler)
+
+    def _log(self, level: int, text: str, outcome: TaskOutcome) -> None:
+        if logger.isEnabledFor(level):
+            data = {
+                "id": outcome.task_id,
+                "name": self.name,
+                "exc": outcome.text,
+                "return_value": outcome.text,
+                "runtime": outcome.runtime,
+                "traceback": outcome.traceback,
+                "state": outcome.state,
+            }
+            logger.log(level, text, data, extra={"data": data})
+
+
+def _failure_verdict(error: BaseException) -> Verdict:
+    return Verdict.TIMED_OUT if isinstance(error, SoftTimeLimitExceeded | TimeLimitExceeded) else Verdict.FAILED

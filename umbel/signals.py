@@ -1,0 +1,5 @@
+"""The signals, where Celery's users look for them."""
+
+from __future__ import annotations
+
+from umbel.model.signals import *  # noqa: F403

@@ -1,0 +1,35 @@
+"""The banner that a worker prints when it starts."""
+
+from __future__ import annotations
+
+import platform
+from typing import Any
+
+
+def banner(worker: Any, version: str) -> str:
+    """What Celery's users know to look for: app, transport, results, concurrency, queues, tasks."""
+    app, queues = worker.app, worker.app.queues.consume_from
+    lines = [
+        "",
+        f" {'-' * 14} {worker.hostname} v{version} (umbel)",
+        f" --- umbel ----- {platform.platform()} {worker.started_at:%Y-%m-%d %H:%M:%S}",
+        "",
+        "[config]",
+        f".> app:         {app.main or '__main__'}:{id(app):#x}",
+        f".> transport:   {app.broker_text()}",
+        f".> results:     {app.backend_text()}",
+        f".> concurrency: {worker.concurrency} ({worker.pool_name})",
+        ".> task events: OFF",
+        "",
+        "[queues]",
+        *(
+            f".> {queue.name:<16} exchange={queue.bindings[0].exchange.name}({queue.bindings[0].exchange.type}) "
+            f"key={queue.bindings[0].routing_key}"
+            for queue in queues
+        ),
+        "",
+    ]
+    if worker.shows_tasks:
+        names = sorted(name for name in app.tasks if worker.shows_builtins or not name.startswith("celery."))
+        lines += ["[tasks]", *(f"  . {name}" for name in names), ""]
+    return "\n".join(lines)

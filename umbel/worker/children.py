@@ -1,0 +1,33 @@
+"""What happens in a process of the pool before its first task and after its last."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from umbel.model import signals
+
+
+class Children:
+    """Prepares the places where jobs run.
+
+    Args:
+        app: the app.
+        processes: whether they are processes, which get a name for the log and the signals of one.
+    """
+
+    def __init__(self, app: Any, *, processes: bool) -> None:
+        self._app = app
+        self._processes = processes
+
+    def initialize(self) -> None:
+        """Called where jobs will run, before the first."""
+        if self._processes:
+            self._app.set_current()
+            signals.worker_process_init.send(sender=None)
+
+    def finalize(self) -> None:
+        """Called there after the last, on an orderly end."""
+        if self._processes:
+            signals.worker_process_shutdown.send(sender=None, pid=os.getpid(), exitcode=0)
+            self._app.close()

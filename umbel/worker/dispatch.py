@@ -1,0 +1,156 @@
+"""Dispatch: what to do with a delivery, decided from its headers alone."""
+
+from __future__ import annotations
+
+import enum
+import itertools
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from umbel.model import moment, signals
+from umbel.model.exceptions import InvalidTaskError, NotRegistered
+from umbel.wire.inbound import check_headers, upgrade
+from umbel.worker.held import Held, Plan
+from umbel.worker.revoked import Revoked
+from umbel_kernel.errors import ContentError, ContentTooLarge
+from umbel_kernel.spi.message import Delivery
+from umbel_kernel.spi.pool import Job
+
+logger = logging.getLogger("umbel.worker.strategy")
+
+
+class Fate(enum.Enum):
+    """What is to happen with a delivery."""
+
+    RUN = "run"
+    LATER = "later"
+    """Its time has not come."""
+    DEAD = "dead"
+    """It cannot be understood."""
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+
+
+class Dispatch:
+    """Decides deliveries.
+
+    Args:
+        app: the app, for its tasks and its codec.
+        revoked: ids that are not to run.
+        soft: the worker's soft time limit in seconds, for tasks without one.
+        hard: likewise the hard one.
+        now: the time, UTC.
+    """
+
+    def __init__(
+        self,
+        app: Any,
+        revoked: Revoked,
+        *,
+        soft: float | None = None,
+        hard: float | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._app = app
+        self._revoked = revoked
+        self._soft = soft
+        self._hard = hard
+        self._now = now
+        self._plans: dict[str, Plan] = {}
+        self._ids = itertools.count(1)
+        self._longest: int = app.conf.worker_max_message_size
+
+    def plan(self, name: Any) -> Plan | None:
+        """The plan of a task, or None when there is no such task."""
+        found = self._plans.get(name) if type(name) is str else None
+        if found is None and type(name) is str:
+            task = self._app.tasks.get(name)
+            if task is not None:
+                found = self._plans[name] = Plan.of(task, self._soft, self._hard)
+        return found
+
+    def is_revoked(self, task_id: str) -> bool:
+        """Whether a task is not to run."""
+        return bool(self._revoked) and task_id in self._revoked
+
+    def decide(self, delivery: Delivery) -> tuple[Fate, Held | None, Any]:
+        """What to do with a delivery.
+
+        Returns:
+            Its fate; the held task (None when it cannot be understood); and, for ``LATER``, when it is
+            due, for ``DEAD`` the error that says why.
+        """
+        headers = delivery.headers
+        if len(delivery.body) > self._longest:
+            return Fate.DEAD, None, ContentTooLarge(len(delivery.body), self._longest)
+        try:
+            name = headers.get("task")
+            if name is None:
+                headers, name = self._protocol_1(delivery)
+            plan = self._plans.get(name) if type(name) is str else None
+            if plan is None:
+                plan = self.plan(name)
+                if plan is None:
+                    return Fate.DEAD, None, NotRegistered(name)
+            check_headers(headers)
+            eta, expires = headers.get("eta"), headers.get("expires")
+            due = moment.read(eta, self._app.timezone) if eta else None
+            until = moment.read(expires, self._app.timezone) if expires else None
+        except (InvalidTaskError, ContentError) as error:
+            return Fate.DEAD, None, error
+        except (ValueError, TypeError) as error:
+            return Fate.DEAD, None, InvalidTaskError(f"the headers 'eta' and 'expires' are points in time: {error}")
+        held = self._hold(delivery, headers, plan)
+        if signals.task_received._receivers:
+            signals.task_received.send(sender=self, request=held)
+        if logger.isEnabledFor(logging.INFO):
+            data = {"id": held.task_id, "name": name, "eta": eta, "args": headers.get("argsrepr")}
+            logger.info("Task %(name)s[%(id)s] received", data, extra={"data": data})
+        if until is not None and until <= self._now():
+            return Fate.EXPIRED, held, None
+        if self._revoked and held.task_id in self._revoked:
+            return Fate.REVOKED, held, None
+        if due is not None and due > self._now():
+            return Fate.LATER, held, due
+        return Fate.RUN, held, None
+
+    def _hold(self, delivery: Delivery, headers: dict[str, Any], plan: Plan) -> Held:
+        limits = headers.get("timelimit")
+        hard, soft = limits if limits else (None, None)
+        context = {
+            "delivery_info": {
+                "exchange": delivery.exchange,
+                "routing_key": delivery.routing_key or delivery.queue,
+                "priority": delivery.priority,
+                "redelivered": delivery.redelivered,
+            },
+            "reply_to": delivery.reply_to,
+            "correlation_id": delivery.correlation_id,
+        }
+        job = Job(
+            next(self._ids),
+            delivery.body,
+            headers,
+            delivery.content_type,
+            delivery.content_encoding,
+            context,
+            soft if soft is not None else plan.soft,
+            hard if hard is not None else plan.hard,
+        )
+        return Held(delivery, job, plan, headers["id"])
+
+    def _protocol_1(self, delivery: Delivery) -> tuple[dict[str, Any], Any]:
+        """The headers and the name of a message whose body alone says what it is."""
+        content = self._app.content
+        body = delivery.body
+        compression = delivery.headers.get("compression")
+        if compression:
+            body = content.decompress(body, compression)
+        value = content.loads(body, delivery.content_type, delivery.content_encoding)
+        headers, message = upgrade(value, delivery.headers)
+        serializer = self._app.conf.task_serializer
+        delivery.body, delivery.content_type, delivery.content_encoding = content.dumps(message, serializer)
+        headers.pop("compression", None)
+        return headers, headers["task"]

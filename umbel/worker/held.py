@@ -1,0 +1,97 @@
+"""A task that the worker holds: its delivery, its job, and where it stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from umbel_kernel.spi.message import Delivery
+from umbel_kernel.spi.pool import Job
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What of a task's options the worker goes by, read once.
+
+    Attributes:
+        name: the task's name.
+        late: acknowledge after the task, not when it starts.
+        soft: seconds of its soft time limit, or None.
+        hard: seconds of its hard time limit, or None.
+        ack_failed: with ``late``, acknowledge also a task that failed.
+        ack_timed_out: with ``late``, acknowledge also a task that ran over its limit.
+        requeue_lost: with ``late``, what a lost process means: True for again and again, None for
+            again a few times, False for a failed task.
+        retry_lost: deliver a lost task again a few times although it was acknowledged early.
+        ignore_result: store nothing.
+    """
+
+    name: str
+    late: bool
+    soft: float | None
+    hard: float | None
+    ack_failed: bool
+    ack_timed_out: bool
+    requeue_lost: bool | None
+    retry_lost: bool
+    ignore_result: bool
+
+    @classmethod
+    def of(cls, task: Any, soft: float | None, hard: float | None) -> Plan:
+        """The plan of a task; ``soft`` and ``hard`` are the worker's own limits."""
+        both = task.acks_on_failure_or_timeout is not False
+        on_failure, on_timeout = task.acks_on_failure, task.acks_on_timeout
+        return cls(
+            task.name,
+            bool(task.acks_late),
+            task.soft_time_limit if task.soft_time_limit is not None else soft,
+            task.time_limit if task.time_limit is not None else hard,
+            both if on_failure is None else bool(on_failure),
+            both if on_timeout is None else bool(on_timeout),
+            task.reject_on_worker_lost,
+            bool(task.retry_on_worker_lost),
+            bool(task.ignore_result),
+        )
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """One task on its way through the worker.
+
+    Attributes:
+        delivery: its message; None once the connection that it came by is lost.
+        job: what the pool is given.
+        plan: its task's plan.
+        task_id: its id.
+        acked: whether its message has been acknowledged.
+        started: whether the pool has begun to run it.
+    """
+
+    delivery: Delivery | None
+    job: Job
+    plan: Plan
+    task_id: str
+    acked: bool = False
+    started: bool = False
+
+    # By Celery's names, for receivers of ``task_received``.
+
+    @property
+    def id(self) -> str:
+        """The task's id."""
+        return self.task_id
+
+    @property
+    def name(self) -> str:
+        """The task's name."""
+        return self.plan.name
+
+    @property
+    def request_dict(self) -> dict[str, Any]:
+        """The message's headers."""
+        return self.job.headers
+
+    @property
+    def message(self) -> Delivery | None:
+        """The message."""
+        return self.delivery

@@ -1,0 +1,395 @@
+"""The worker's loop: one thread that takes, runs and settles, in batches.
+
+Each turn runs due timers, collects what the pool has done and settles it, takes as many messages as
+there is room for, decides each from its headers, and hands the pool what it can run.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from umbel.app.outcome import TaskOutcome, Verdict
+from umbel.model import signals, states
+from umbel.model.exceptions import TaskRevokedError
+from umbel.model.request import Context
+from umbel.worker.dead_letter import dead_letter
+from umbel.worker.dispatch import Dispatch, Fate
+from umbel.worker.held import Held
+from umbel.worker.lost import Lost
+from umbel.worker.settling import Settling
+from umbel.worker.shutdown import Ending, Shutdown
+from umbel.worker.timer import Timer
+from umbel_kernel.errors import ContentError, UmbelError
+from umbel_kernel.spi.broker import Broker, BrokerCapability, Consumer
+from umbel_kernel.spi.message import Delivery
+from umbel_kernel.spi.pool import Outcome, Pool
+from umbel_kernel.spi.topology import Queue
+
+logger = logging.getLogger("umbel.worker.loop")
+
+MOST = 1000
+"""The most messages taken in one turn, and held while tasks are short."""
+
+SHORT = 0.02
+"""Seconds of work that may wait in the worker beyond its prefetch limit while tasks are short."""
+
+_START_POLL = 0.005
+_LONGEST_WAIT = 60.0
+_PARK = 5.0
+
+
+class Loop:
+    """Moves tasks between a consumer and a pool.
+
+    Args:
+        app: the app.
+        hostname: the worker's name.
+        timer: runs in this loop.
+        pool: open.
+        dispatch: decides deliveries.
+        settling: does what follows.
+        shutdown: says when to end.
+        prefetch: how many tasks to hold at once while they are long; 0 for no limit.
+        lost: settles tasks whose process is lost.
+        eta_limit: how many tasks whose time has not come to hold at the most; None for no limit.
+        dead_letters: where to put what cannot be understood; None to drop it with an error in the log.
+    """
+
+    def __init__(
+        self,
+        app: Any,
+        hostname: str,
+        *,
+        timer: Timer,
+        pool: Pool,
+        dispatch: Dispatch,
+        settling: Settling,
+        shutdown: Shutdown,
+        prefetch: int,
+        dead_letters: Queue | None,
+        lost: Lost,
+        eta_limit: int | None = None,
+    ) -> None:
+        self.app = app
+        self.hostname = hostname
+        self.timer = timer
+        self.pool = pool
+        self.dispatch = dispatch
+        self.settling = settling
+        self.shutdown = shutdown
+        self.prefetch = prefetch
+        self.dead_letters = dead_letters
+        self.eta_limit = eta_limit
+        self.lost = lost
+        self.consumer: Consumer | None = None
+        self.broker: Broker | None = None
+        self.ready: deque[Held] = deque()
+        self.running: dict[int, Held] = {}
+        self.later: dict[int, Held] = {}
+        self.done = 0
+        self._started = 0
+        self._early = 0
+        self._mean = 1.0
+        self._parks = False
+
+    # Facts for others; safe to read from any thread.
+
+    def deliveries(self) -> list[Delivery]:
+        """Every delivery that is held."""
+        held = [*list(self.ready), *list(self.running.values()), *list(self.later.values())]
+        return [each.delivery for each in held if each.delivery is not None and not each.acked]
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing runs, waits to run, or waits to be settled."""
+        return not (self.running or self.ready or len(self.settling))
+
+    # The connection
+
+    def attach(self, broker: Broker, consumer: Consumer) -> None:
+        """Begin to read from a consumer."""
+        self.broker, self.consumer = broker, consumer
+        self._parks = BrokerCapability.DELAY in broker.capabilities
+        self.settling.consumer = consumer
+
+    def detach(self) -> None:
+        """The consumer is gone. What has not begun is forgotten, since it will be delivered again; what runs goes on."""
+        self.consumer = None
+        withdrawn = set(self.pool.withdraw(list(self.running)))
+        for job_id in withdrawn:
+            self._forget(self.running.pop(job_id))
+        self.ready.clear()
+        self.later.clear()
+        self.settling.lost_connection()
+        for held in self.running.values():
+            held.delivery = None
+
+    # The turn
+
+    def run(self) -> None:
+        """Turn until the worker is to end.
+
+        Raises:
+            OperationalError: the consumer's connection is lost; call ``detach``.
+        """
+        while self.shutdown.ending is Ending.NONE:
+            self.turn()
+
+    def turn(self) -> None:
+        """One turn."""
+        consumer = self.consumer
+        assert consumer is not None
+        wait = self.timer.run_due()
+        self.collect()
+        room = self.room()
+        deliveries = consumer.receive(room, self._timeout(wait))
+        if deliveries:
+            self.accept(deliveries)
+            self.settling.flush()
+        self.feed()
+
+    def idle_turn(self, timeout: float, wait: Callable[[float], None]) -> None:
+        """A turn without a consumer: timers, outcomes and the pool go on.
+
+        Args:
+            timeout: at most so many seconds.
+            wait: waits, and is ended by the worker's wake-up.
+        """
+        due = self.timer.run_due()
+        self.collect()
+        self.feed()
+        wait(min(timeout, self._timeout(due)))
+
+    def room(self) -> int:
+        """How many messages to take now."""
+        if self.shutdown.ending is not Ending.NONE:
+            return 0
+        held = len(self.ready) + len(self.running) + len(self.settling)
+        limit = self.prefetch or MOST
+        if self.prefetch != self.pool.size:
+            limit = max(limit, self.pool.size + self._while_short())
+        if self.eta_limit is not None and len(self.later) >= self.eta_limit:
+            return 0
+        return max(min(limit, MOST) - held, 0)
+
+    def _while_short(self) -> int:
+        """How many tasks of the length seen of late are done within ``SHORT`` seconds by all slots together."""
+        return int(SHORT * self.pool.size / max(self._mean, 1e-6))
+
+    def _timeout(self, timer: float | None) -> float:
+        timeout = _LONGEST_WAIT if timer is None else min(timer, _LONGEST_WAIT)
+        check = self.pool.next_check()
+        if check is not None:
+            timeout = min(timeout, check)
+        again = self.settling.retry_in
+        if again is not None:
+            timeout = min(timeout, again)
+        # A job acknowledged when it starts is looked for soon, as long as there is a slot for it to start in.
+        if self._early and self._started < self.pool.size:
+            timeout = min(timeout, _START_POLL)
+        return max(timeout, 0.0)
+
+    def collect(self) -> None:
+        """Settle what the pool has done since the last turn."""
+        collected = self.pool.collect()
+        running, settling = self.running, self.settling
+        for job_id in collected.started:
+            held = running.get(job_id)
+            if held is not None and not held.started:
+                held.started = True
+                self._started += 1
+                if not held.plan.late:
+                    self._early -= 1
+                    settling.ack(held)
+        for outcome in collected.finished:
+            held = running.pop(outcome.job_id, None)
+            if held is not None:
+                self._finish(held, outcome)
+        if len(settling):
+            settling.flush()
+
+    def _finish(self, held: Held, outcome: Outcome) -> None:
+        self._forget(held)
+        self.done += 1
+        if outcome.error is not None:
+            self.lost.settle(held, outcome.error)
+            return
+        ended = TaskOutcome.unpack(outcome.value, self.app.queues)
+        self._mean += (min(ended.runtime, 1.0) - self._mean) * 0.05
+        if ended.verdict is Verdict.DEAD:
+            if ended.record is not None:
+                self.settling.store(ended.record)
+            if held.delivery is not None:
+                self._bury(held.delivery, ended.text)
+            self.settling.ack(held)
+            return
+        self.settling.settle(held, ended)
+
+    def _forget(self, held: Held) -> None:
+        if held.started:
+            self._started -= 1
+        elif not held.plan.late:
+            self._early -= 1
+
+    def accept(self, deliveries: list[Delivery]) -> None:
+        """Decide what to do with deliveries."""
+        decide, ready = self.dispatch.decide, self.ready
+        for delivery in deliveries:
+            if delivery.redelivered and self._known(delivery):
+                continue
+            fate, held, fact = decide(delivery)
+            if fate is Fate.RUN and held is not None:
+                ready.append(held)
+            elif held is None:
+                self._dead(delivery, fact)
+            elif fate is Fate.LATER:
+                self._later(held, fact)
+            else:
+                self._cancelled(held, fate)
+
+    def _known(self, delivery: Delivery) -> bool:
+        """Whether a delivery that comes again is of a task that runs here or has just ended here."""
+        task_id = delivery.headers.get("id")
+        if not isinstance(task_id, str):
+            return False
+        if self.settling.has_ended(task_id):
+            self.settling.ack_delivery(delivery)
+            return True
+        for held in self.running.values():
+            if held.task_id == task_id and held.delivery is None:
+                if held.acked:
+                    self.settling.ack_delivery(delivery)
+                else:
+                    held.delivery = delivery
+                return True
+        return False
+
+    def _dead(self, delivery: Delivery, error: UmbelError) -> None:
+        """A message that cannot be understood: say so, tell the caller where there is an id, keep the message."""
+        headers = delivery.headers
+        task_id, name = headers.get("id"), headers.get("task")
+        reason = f"{type(error).__name__}: {error}"
+        if isinstance(name, str) and name not in self.app.tasks:
+            logger.error(
+                "Received unregistered task of type %r.\nThe message goes to %s.\n"
+                "Did you remember to import the module containing this task? Is the name relative to the right package?\n"
+                "The full contents of the message headers was:\n%.500r",
+                name, self._where_dead(), headers,
+            )
+            signals.task_unknown.send(sender=self, message=delivery, exc=error, name=name, id=task_id)
+        else:
+            logger.error(
+                "Received a message that is no task of ours: %s\nThe message goes to %s. "
+                "queue: %s content type: %r size: %d headers: %.500r",
+                reason, self._where_dead(), delivery.queue, delivery.content_type, len(delivery.body), headers,
+            )
+            signals.task_rejected.send(sender=self, message=delivery, exc=error)
+        if isinstance(task_id, str) and task_id and not headers.get("ignore_result"):
+            self._store(task_id, states.FAILURE, error, delivery)
+        self._bury(delivery, reason)
+        self.settling.ack_delivery(delivery)
+
+    def _where_dead(self) -> str:
+        return f"the queue {self.dead_letters.name!r}" if self.dead_letters is not None else "nowhere, it is dropped"
+
+    def _bury(self, delivery: Delivery, reason: str) -> None:
+        if self.dead_letters is not None:
+            self.settling.publish([dead_letter(delivery, reason, queue=self.dead_letters, hostname=self.hostname)])
+
+    def _store(self, task_id: str, state: str, error: Exception, delivery: Delivery | None) -> None:
+        request = Context(
+            id=task_id,
+            hostname=self.hostname,
+            reply_to=delivery.reply_to if delivery is not None else None,
+        )
+        try:
+            self.settling.store(self.app.backend.record(task_id, state, error, request=request))
+        except ContentError as problem:
+            logger.error("cannot store what became of task %s: %s", task_id, problem)
+
+    def _later(self, held: Held, due: datetime) -> None:
+        seconds = max((due - datetime.now(UTC)).total_seconds(), 0.0)
+        if self._parks and seconds > _PARK and held.delivery is not None and self.consumer is not None:
+            self.consumer.reject([held.delivery], requeue=True, delay=seconds)
+            return
+        self.later[held.job.id] = held
+        self.timer.call_after(seconds, self._due, held.job.id)
+
+    def _due(self, job_id: int) -> None:
+        held = self.later.pop(job_id, None)
+        if held is not None:
+            self.ready.append(held)
+
+    def _cancelled(self, held: Held, fate: Fate) -> None:
+        expired = fate is Fate.EXPIRED
+        logger.info("Discarding revoked task: %s[%s]%s", held.name, held.task_id, " (expired)" if expired else "")
+        if not (held.plan.ignore_result or held.job.headers.get("ignore_result")):
+            error = TaskRevokedError("expired" if expired else "revoked")
+            self._store(held.task_id, states.REVOKED, error, held.delivery)
+        signals.task_revoked.send(
+            sender=self.app.tasks[held.name], request=held, terminated=False, signum=None, expired=expired
+        )
+        self.settling.ack(held)
+
+    def feed(self) -> None:
+        """Hand the pool what it can run soon."""
+        if not self.ready:
+            return
+        size = self.pool.size
+        count = size + min(self._while_short(), MOST) - len(self.running)
+        if count <= 0:
+            return
+        jobs = []
+        for _ in range(min(count, len(self.ready))):
+            held = self.ready.popleft()
+            if self.dispatch.is_revoked(held.task_id):
+                self._cancelled(held, Fate.REVOKED)
+                continue
+            self.running[held.job.id] = held
+            if not held.plan.late:
+                self._early += 1
+            jobs.append(held.job)
+        if jobs:
+            self.pool.submit(jobs)
+
+    # The end
+
+    def give_back(self) -> int:
+        """Give back to the broker all that has not begun. Returns how many."""
+        withdrawn = [self.running.pop(job_id) for job_id in self.pool.withdraw(list(self.running))]
+        for held in withdrawn:
+            self._forget(held)
+        waiting = [*self.ready, *self.later.values(), *withdrawn]
+        self.ready.clear()
+        self.later.clear()
+        for held in waiting:
+            if held.delivery is not None and not held.acked:
+                self.settling.reject(held.delivery, requeue=True)
+        return len(waiting)
+
+    def drain(self, wait: Callable[[float], None]) -> None:
+        """Turn until everything that runs has ended and is settled, or a colder end is asked for.
+
+        Args:
+            wait: used while there is no consumer.
+        """
+        while not self.idle and self.shutdown.ending is not Ending.COLD:
+            due = self.timer.run_due()
+            self.collect()
+            if self.idle:
+                break
+            if self.consumer is not None:
+                self.consumer.receive(0, self._timeout(due))
+            else:
+                wait(self._timeout(due))
+            self.feed()
+
+    def abandon(self, reason: Exception) -> None:
+        """At a cold end: tell the callers of tasks that were acknowledged and now end unfinished."""
+        for held in self.running.values():
+            if held.acked and not held.plan.ignore_result:
+                self._store(held.task_id, states.FAILURE, reason, held.delivery)

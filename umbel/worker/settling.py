@@ -1,0 +1,234 @@
+"""Settling: what follows from tasks that started or ended, done in batches and in the one safe order.
+
+First the messages that follow from a task are published, then its result is stored, and only then is
+its own message acknowledged. So a crash in between repeats a step and never loses one.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from time import monotonic
+from typing import Any
+
+from umbel.app.outbox import Outgoing
+from umbel.app.outcome import TaskOutcome, Verdict
+from umbel.model import states
+from umbel.model.brief import brief
+from umbel.worker.held import Held
+from umbel_kernel.errors import BackendError, ContentError, OperationalError, PublishError, UmbelError
+from umbel_kernel.spi.backend import Record
+from umbel_kernel.spi.broker import Consumer
+from umbel_kernel.spi.message import Delivery
+
+logger = logging.getLogger("umbel.worker.settling")
+
+_REMEMBERED = 10_000
+
+
+class Settling:
+    """Gathers what is to be done and does it with ``flush``.
+
+    When the broker or the store is away, all of it waits and ``flush`` tries again after a pause that
+    grows to five seconds.
+
+    Args:
+        app: the app.
+        now: the monotonic time.
+    """
+
+    def __init__(self, app: Any, *, now: Callable[[], float] = monotonic) -> None:
+        self._app = app
+        self._now = now
+        self.consumer: Consumer | None = None
+        self._outgoing: list[Outgoing] = []
+        self._records: list[Record] = []
+        self._acks: list[Held] = []
+        self._rejects: list[Delivery] = []
+        self._requeues: list[Delivery] = []
+        self._pause = 0.0
+        self._not_before = 0.0
+        self._ended_unacked: OrderedDict[str, None] = OrderedDict()
+
+    def __len__(self) -> int:
+        return max(len(self._outgoing), len(self._records), len(self._acks) + len(self._rejects) + len(self._requeues))
+
+    def publish(self, outgoing: Iterable[Outgoing]) -> None:
+        """Publish these at the next flush."""
+        self._outgoing.extend(outgoing)
+
+    def store(self, record: Record) -> None:
+        """Store this at the next flush."""
+        self._records.append(record)
+
+    def ack(self, held: Held) -> None:
+        """Acknowledge a task's message at the next flush, once."""
+        if not held.acked:
+            held.acked = True
+            self._acks.append(held)
+
+    def reject(self, delivery: Delivery, *, requeue: bool) -> None:
+        """Drop or give back a message at the next flush."""
+        (self._requeues if requeue else self._rejects).append(delivery)
+
+    def ack_delivery(self, delivery: Delivery) -> None:
+        """Acknowledge a message that is nobody's task at the next flush."""
+        # A rejected message without requeue is gone like an acknowledged one, and some brokers would put
+        # it into a dead-letter exchange of their own; so it is acknowledged.
+        self._acks.append(_Bare(delivery))  # type: ignore[arg-type]
+
+    def settle(self, held: Held, outcome: TaskOutcome) -> None:
+        """Note all that follows from the end of a task."""
+        if outcome.outgoing:
+            self._outgoing.extend(outcome.outgoing)
+        if outcome.record is not None:
+            self._records.append(outcome.record)
+        delivery = held.delivery
+        if delivery is None:
+            # It came by a connection that is lost, so it will be delivered again.
+            self._remember(held.task_id)
+            return
+        if held.acked:
+            return
+        plan, verdict = held.plan, outcome.verdict
+        if verdict is Verdict.ACK or not plan.late:
+            self.ack(held)
+        elif verdict is Verdict.REQUEUE:
+            held.acked = True
+            self._requeues.append(delivery)
+        elif (
+            verdict is Verdict.REJECT
+            or (verdict is Verdict.FAILED and not plan.ack_failed)
+            or (verdict is Verdict.TIMED_OUT and not plan.ack_timed_out)
+        ):
+            held.acked = True
+            self._rejects.append(delivery)
+        else:
+            self.ack(held)
+
+    @property
+    def retry_in(self) -> float | None:
+        """Seconds until ``flush`` should be called again, or None when nothing waits."""
+        return max(self._not_before - self._now(), 0.0) if len(self) else None
+
+    def flush(self, *, force: bool = False) -> bool:
+        """Do what was gathered. Returns whether nothing is left.
+
+        Args:
+            force: do not wait for the pause after a failure to pass.
+
+        Raises:
+            OperationalError: the consumer's connection is lost.
+        """
+        if not (self._outgoing or self._records):
+            self._settle_deliveries()
+            return True
+        if not force and self._pause and self._now() < self._not_before:
+            return False
+        try:
+            if self._outgoing:
+                self._publish()
+            if self._records:
+                self._store()
+        except OperationalError as error:
+            self._pause = min(max(self._pause * 2, 0.2), 5.0)
+            self._not_before = self._now() + self._pause
+            logger.error(
+                "cannot hand over %d messages and %d results: %s; they are kept, trying again in %.1f seconds",
+                len(self._outgoing), len(self._records), error, self._pause,
+            )
+            return False
+        self._pause = 0.0
+        self._settle_deliveries()
+        return True
+
+    def _publish(self) -> None:
+        try:
+            self._app.publisher.publish(self._outgoing, retry=False)
+        except PublishError as error:
+            failed = {id(message) for message in error.failed}
+            if failed:
+                self._outgoing = [each for each in self._outgoing if id(each.message) in failed]
+            self._drop_broker()
+            raise
+        except OperationalError:
+            self._drop_broker()
+            raise
+        except UmbelError as error:
+            logger.critical("the broker refuses messages that follow from tasks, so they are lost: %s", error)
+        self._outgoing = []
+
+    def _drop_broker(self) -> None:
+        broker = self._app.connections._broker
+        if broker is not None:
+            self._app.connections.drop_broker(broker)
+
+    def _store(self) -> None:
+        try:
+            self._app.backend.store(self._records)
+        except BackendError:
+            for record in self._records:
+                self._store_one(record)
+        self._records = []
+
+    def _store_one(self, record: Record) -> None:
+        try:
+            self._app.backend.store([record])
+        except BackendError as error:
+            logger.error("the result of task %s was refused: %s", record.task_id, error)
+            self._store_refusal(record, error)
+
+    def _store_refusal(self, record: Record, error: BackendError) -> None:
+        """Tell the caller why there is no result, instead of letting it wait."""
+        try:
+            self._app.backend.store([self._app.backend.record(record.task_id, states.FAILURE, error)])
+        except (BackendError, ContentError) as again:
+            logger.error("nor can the store take the reason for task %s: %s", record.task_id, brief(again))
+
+    def _settle_deliveries(self) -> None:
+        consumer = self.consumer
+        if consumer is None:
+            self._forget_deliveries()
+            return
+        if self._acks:
+            deliveries = [held.delivery for held in self._acks if held.delivery is not None]
+            if deliveries:
+                consumer.ack(deliveries)
+            self._acks = []
+        if self._rejects:
+            consumer.reject(self._rejects, requeue=False)
+            self._rejects = []
+        if self._requeues:
+            consumer.reject(self._requeues, requeue=True)
+            self._requeues = []
+
+    def _forget_deliveries(self) -> None:
+        for held in self._acks:
+            self._remember(held.task_id)
+        self._acks, self._rejects, self._requeues = [], [], []
+
+    def lost_connection(self) -> None:
+        """The consumer is gone: what it held comes again, and what has ended is not run again here."""
+        self.consumer = None
+        self._forget_deliveries()
+
+    def _remember(self, task_id: str) -> None:
+        if task_id:
+            self._ended_unacked[task_id] = None
+            if len(self._ended_unacked) > _REMEMBERED:
+                self._ended_unacked.popitem(last=False)
+
+    def has_ended(self, task_id: str) -> bool:
+        """Whether a task ended here whose acknowledgement was lost with a connection. Asking forgets it."""
+        return self._ended_unacked.pop(task_id, self) is None
+
+
+class _Bare:
+    """A delivery that is nobody's task, in the list of acknowledgements."""
+
+    __slots__ = ("delivery", "task_id")
+
+    def __init__(self, delivery: Delivery) -> None:
+        self.delivery = delivery
+        self.task_id = ""

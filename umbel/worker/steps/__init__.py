@@ -1,0 +1,14 @@
+"""The worker's bootsteps, one in each file."""
+
+from __future__ import annotations
+
+from umbel.worker.steps.connection import Connection
+from umbel.worker.steps.consumer import Consumer
+from umbel.worker.steps.heartbeat import Heartbeat
+from umbel.worker.steps.loop import Loop
+from umbel.worker.steps.pool import Pool
+from umbel.worker.steps.tasks import Tasks
+from umbel.worker.steps.timer import Timer
+
+WORKER_STEPS = (Timer, Pool, Loop, Consumer)
+CONSUMER_STEPS = (Connection, Heartbeat, Tasks)

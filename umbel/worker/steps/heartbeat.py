@@ -1,0 +1,71 @@
+"""The step that keeps leases alive, from a thread that a long task cannot stop."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from umbel_kernel.errors import UmbelError
+from umbel_kernel.spi.broker import Consumer
+from umbel_kernel.step import Context, Step
+
+logger = logging.getLogger("umbel.worker.heartbeat")
+
+
+class LeaseKeeper:
+    """Extends a consumer's leases three times in each.
+
+    Args:
+        consumer: whose.
+        deliveries: a function that returns what is held; called from the keeper's thread.
+    """
+
+    def __init__(self, consumer: Consumer, deliveries: object) -> None:
+        self._consumer = consumer
+        self._deliveries = deliveries
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="umbel-heartbeat", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, and wait for it."""
+        self._stop.set()
+        self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        lease = self._consumer.lease or 60.0
+        failed = False
+        while not self._stop.wait(lease / 3):
+            try:
+                self._consumer.extend(self._deliveries())  # type: ignore[operator]
+                failed = False
+            except UmbelError as error:
+                if not failed:
+                    logger.warning("cannot extend the leases of this worker: %s", error)
+                failed = True
+
+
+class Heartbeat(Step):
+    """Keeps what this worker holds from being given to others, where the broker gives leases."""
+
+    requires = ("tasks",)
+
+    def include_if(self, context: Context) -> bool:
+        """Unless the worker was told not to."""
+        return not context.worker.options.without_heartbeat
+
+    def start(self, context: Context) -> None:
+        """Begin, where holds are leases."""
+        consumer: Consumer = context.task_consumer
+        self._keeper: LeaseKeeper | None = None
+        if consumer.lease is not None:
+            self._keeper = LeaseKeeper(consumer, context.loop.deliveries)
+            self._keeper.start()
+
+    def stop(self, context: Context) -> None:
+        """End."""
+        if self._keeper is not None:
+            self._keeper.stop()

@@ -1,0 +1,43 @@
+"""The step that makes the loop."""
+
+from __future__ import annotations
+
+from umbel.worker.dispatch import Dispatch
+from umbel.worker.loop import Loop as WorkerLoop
+from umbel.worker.lost import Lost
+from umbel.worker.revoked import Revoked
+from umbel.worker.settling import Settling
+from umbel_kernel.spi.topology import Queue
+from umbel_kernel.step import Context, Step
+
+
+class Loop(Step):
+    """Provides ``loop`` and ``revoked``."""
+
+    provides = ("loop", "revoked")
+    requires = ("timer", "pool")
+
+    def start(self, context: Context) -> dict[str, object]:
+        """Make it; the consumer step's supervisor turns it."""
+        worker, app = context.worker, context.app
+        conf, options = app.conf, worker.options
+        revoked = Revoked()
+        multiplier = options.prefetch_multiplier
+        if multiplier is None:
+            multiplier = conf.worker_prefetch_multiplier
+        settling = Settling(app)
+        name = conf.worker_dead_letter_queue
+        loop = WorkerLoop(
+            app,
+            worker.hostname,
+            timer=context.timer,
+            pool=context.pool,
+            dispatch=Dispatch(app, revoked, soft=options.soft_time_limit, hard=options.time_limit),
+            settling=settling,
+            shutdown=worker.shutdown,
+            prefetch=multiplier * worker.concurrency,
+            lost=Lost(app, settling, worker.runner),
+            dead_letters=Queue(name) if name else None,
+            eta_limit=conf.worker_eta_task_limit,
+        )
+        return {"loop": loop, "revoked": revoked}

@@ -1,0 +1,62 @@
+"""The step that opens the pool."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from umbel.worker.children import Children
+from umbel_kernel import plugins
+from umbel_kernel.spi.pool import Pool as PoolContract
+from umbel_kernel.spi.pool import PoolCapability, PoolOptions
+from umbel_kernel.step import Context, Step
+
+
+class Pool(Step):
+    """Provides ``pool`` and ``runner``: what runs the jobs, and what runs one job."""
+
+    provides = ("pool",)
+    requires = ("timer",)
+
+    def start(self, context: Context) -> PoolContract:
+        """Open the pool that the options name.
+
+        Raises:
+            PluginNotFound: there is no such pool.
+            PoolError: it cannot be opened.
+        """
+        worker, conf = context.worker, context.app.conf
+        options = worker.options
+        kind: type[PoolContract] = plugins.load("pools", worker.pool_name)
+        conf.declare(kind.settings, f"pool {worker.pool_name!r}")
+        pool = kind()
+        children = Children(context.app, processes=PoolCapability.PROCESSES in kind.capabilities)
+        per_child = options.max_tasks_per_child or conf.worker_max_tasks_per_child
+        memory = options.max_memory_per_child or conf.worker_max_memory_per_child
+        pool.open(
+            worker.concurrency,
+            worker.runner,
+            context.wake,
+            PoolOptions(
+                max_jobs_per_child=per_child,
+                max_memory_per_child=memory,
+                alive_timeout=float(conf.worker_proc_alive_timeout),
+                lost_wait=float(conf.worker_lost_wait),
+                hostname=worker.hostname,
+                initialize=children.initialize,
+                finalize=children.finalize,
+            ),
+        )
+        return pool
+
+    def close(self, context: Context) -> None:
+        """Take no more jobs."""
+        context.pool.close()
+
+    def stop(self, context: Context) -> None:
+        """Free what the pool holds. The loop has drained it before."""
+        context.pool.terminate()
+
+    def info(self, context: Context) -> Mapping[str, Any]:
+        """The pool's own facts."""
+        return dict(context.pool.info())

@@ -1,0 +1,38 @@
+"""The step that begins to read tasks."""
+
+from __future__ import annotations
+
+import logging
+
+from umbel_kernel.spi.broker import Broker, Consumer
+from umbel_kernel.step import Context, Step
+
+logger = logging.getLogger("umbel.worker.consumer.tasks")
+
+
+class Tasks(Step):
+    """Provides ``task_consumer``: reads the worker's queues."""
+
+    provides = ("task_consumer",)
+    requires = ("connection",)
+
+    def start(self, context: Context) -> Consumer:
+        """Declare the queues and begin to read them.
+
+        Raises:
+            OperationalError: the connection is lost.
+            ChannelError: a queue exists with other properties.
+        """
+        broker: Broker = context.connection
+        queues = context.app.queues.consume_from
+        broker.declare(queues)
+        if context.worker.take_purge():
+            count = broker.purge([queue.name for queue in queues])
+            logger.warning("purge: Erased %d messages from the queues", count)
+        consumer = broker.consumer(queues, prefetch=context.loop.prefetch, name=context.worker.hostname)
+        context.loop.attach(broker, consumer)
+        return consumer
+
+    def stop(self, context: Context) -> None:
+        """Give back what is held and stop reading."""
+        context.task_consumer.close()

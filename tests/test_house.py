@@ -66,3 +66,19 @@ def test_every_module_says_what_it_is() -> None:
         if path.read_text("utf-8").strip() and not path.read_text("utf-8").lstrip().startswith(('"""', 'r"""', "#!"))
     ]
     assert silent == []
+
+
+def test_links_in_the_documents_lead_somewhere() -> None:
+    documents = [
+        path
+        for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md"))
+        if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
+    ]
+    assert ROOT / "README.md" in documents
+    broken = [
+        f"{path.relative_to(ROOT).as_posix()}: {link}"
+        for path in documents
+        for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", path.read_text("utf-8"))
+        if "://" not in link and not link.startswith("mailto:") and not (path.parent / link).exists()
+    ]
+    assert broken == []

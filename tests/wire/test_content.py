@@ -9,7 +9,14 @@ import pytest
 from kombu.serialization import dumps as kombu_dumps
 
 from umbel.wire.content import Content
-from umbel_kernel.errors import ContentRefused, ContentTooLarge, DecodeError, EncodeError, PluginNotFound
+from umbel_kernel.errors import (
+    ConfigurationError,
+    ContentRefused,
+    ContentTooLarge,
+    DecodeError,
+    EncodeError,
+    PluginNotFound,
+)
 
 PICKLE = "application/x-python-serialize"
 
@@ -140,6 +147,11 @@ def test_the_size_is_checked_before_parsing() -> None:
 def test_a_missing_serializer_says_how_to_get_it() -> None:
     with pytest.raises(PluginNotFound, match=r"umbel\[no-such\]"):
         Content().dumps(1, "no-such")
+
+
+def test_accept_is_a_list() -> None:
+    with pytest.raises(ConfigurationError, match=r"as in \['json'\]"):
+        Content("json")
 
 
 def test_check_tells_a_wrong_accept_at_once() -> None:

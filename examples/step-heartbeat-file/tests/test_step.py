@@ -73,7 +73,8 @@ def test_a_real_worker_touches_the_file(tmp_path: Path) -> None:
     pytest.importorskip("umbel", reason="needs the distribution umbel beside it")
     path = tmp_path / "alive"
     (tmp_path / "tasks.py").write_text(PROGRAM.format(folder=tmp_path))
-    command = [sys.executable, "-m", "umbel", "-A", "tasks", "worker", "--pool", "solo", "--loglevel", "INFO"]
+    program = str(Path(sys.executable).with_name("umbel"))
+    command = [program, "-A", "tasks", "worker", "--pool", "solo", "--loglevel", "INFO"]
     with (tmp_path / "log").open("w") as log:
         worker = subprocess.Popen(
             command, cwd=tmp_path, env={**os.environ, VARIABLE: str(path)}, stdout=log, stderr=log

@@ -1,1 +1,7 @@
-"""AMQP 0-9-1 broker (RabbitMQ)."""
+"""The AMQP broker."""
+
+from __future__ import annotations
+
+from umbel_broker_amqp.broker import AmqpBroker
+
+__all__ = ["AmqpBroker"]

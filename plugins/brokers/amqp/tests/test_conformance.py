@@ -1,0 +1,23 @@
+"""The AMQP broker keeps what ``umbel_kernel.spi.broker`` promises."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from umbel_broker_amqp import AmqpBroker
+from umbel_kernel.url import URL
+from umbel_testkit.broker import BrokerConformance
+
+
+class TestAmqpBroker(BrokerConformance):
+    counted_queue = {"arguments": {"x-queue-type": "quorum"}}
+
+    @pytest.fixture
+    def make_broker(self, amqp_url: str) -> Any:
+        return lambda **options: AmqpBroker(URL.parse(amqp_url), options)
+
+    @pytest.fixture
+    def make_unreachable(self) -> Any:
+        return lambda: AmqpBroker(URL.parse("amqp://user:seecret@127.0.0.1:1//"))

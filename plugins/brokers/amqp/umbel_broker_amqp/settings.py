@@ -1,0 +1,15 @@
+"""The settings of the AMQP broker, by Celery's and kombu's names."""
+
+from __future__ import annotations
+
+from umbel_kernel.setting import Setting
+
+SETTINGS = (
+    Setting("broker_heartbeat", "float", 120.0, "Seconds between signs of life of a consumer's connection; 0 is none."),
+    Setting("broker_login_method", "str", "PLAIN", "SASL mechanism: PLAIN, AMQPLAIN or EXTERNAL."),
+    Setting("broker_use_ssl", "any", None, "TLS: True, or a dict of ca_certs, certfile, keyfile, cert_reqs."),
+    Setting("confirm_publish", "bool", True, "Whether publish waits until the server has taken the messages."),
+    Setting("read_timeout", "float", 5.0, "Seconds that a consumer waits for an answer of the server."),
+    Setting("client_properties", "dict", None, "What the management page shows of the connection."),
+    Setting("socket_settings", "dict", None, "Numbers of TCP options and their values."),
+)

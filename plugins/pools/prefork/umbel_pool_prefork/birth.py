@@ -20,9 +20,7 @@ from umbel_pool_prefork.stamp import Stamp
 _context = billiard.get_context("fork")
 
 
-def give_birth(
-    number: int, execute: Callable[[Job], Any], options: PoolOptions, abandon: Callable[[], None]
-) -> Slot:
+def give_birth(number: int, execute: Callable[[Job], Any], options: PoolOptions, abandon: Callable[[], None]) -> Slot:
     """Fork a child that runs jobs.
 
     All signals are blocked around the fork, so that no handler of the parent's runs in the child before the child has

@@ -21,9 +21,7 @@ HEADER = struct.Struct("<IB")
 LARGEST = 2**32 - 1
 MARSHAL_VERSION = 4
 
-_fields = attrgetter(
-    "id", "body", "headers", "content_type", "content_encoding", "context", "soft_limit", "hard_limit"
-)
+_fields = attrgetter("id", "body", "headers", "content_type", "content_encoding", "context", "soft_limit", "hard_limit")
 
 
 class Kind(enum.IntEnum):

@@ -6,20 +6,19 @@ import gc
 import logging
 import marshal
 import math
-import select
 import signal
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from umbel_kernel.errors import PoolError, Terminated, TimeLimitExceeded, WorkerLostError
 from umbel_kernel.spi.pool import Collected, Job, Outcome, Pool, PoolCapability, PoolOptions
-from umbel_pool_prefork.birth import give_birth
+from umbel_pool_prefork.backlog import Backlog
 from umbel_pool_prefork.death import signal_number
 from umbel_pool_prefork.frame import Said
-from umbel_pool_prefork.pace import AHEAD, Pace
-from umbel_pool_prefork.slot import Slot
+from umbel_pool_prefork.nursery import Nursery
+from umbel_pool_prefork.pace import AHEAD
+from umbel_pool_prefork.slot import Slot, await_ends
 from umbel_pool_prefork.watcher import Watcher, make_watcher
 
 logger = logging.getLogger(__name__)
@@ -32,9 +31,6 @@ SILENCE = 1.0
 
 FAREWELL = 10.0
 """Seconds that a child which leaves in good order has for ``finalize`` before it is killed."""
-
-STILLBORN_LIMIT = 5
-"""So many children in a row that die before they are ready break the pool."""
 
 
 class PreforkPool(Pool):
@@ -49,7 +45,7 @@ class PreforkPool(Pool):
 
     *Deaths.* The outcomes that a dead child has written are read first. The job that it ran gets ``WorkerLostError``,
     or ``TimeLimitExceeded`` or ``Terminated`` when the pool killed it for that; its staged jobs go to others. A new
-    child is forked at once. If ``STILLBORN_LIMIT`` in a row die before they are ready, the pool is broken and
+    child is forked at once. If ``nursery.STILLBORN_LIMIT`` in a row die before they are ready, the pool is broken and
     ``collect`` raises ``PoolError`` from then on. ``PoolOptions.lost_wait`` is not needed: what a dead process wrote
     can be read as soon as it is dead.
 
@@ -79,13 +75,9 @@ class PreforkPool(Pool):
         self._slots: list[Slot] = []
         self._parting: list[Slot] = []
         self._by_file: dict[int, Slot] = {}
-        self._waiting: OrderedDict[int, Job] = OrderedDict()
+        self._backlog = Backlog()
+        self._nursery: Nursery | None = None
         self._refused: list[Outcome] = []
-        self._pace = Pace()
-        self._born = 0
-        self._stillborn = 0
-        self._next_birth = 0.0
-        self._broken: PoolError | None = None
         self._closed = False
         self._frozen = False
 
@@ -97,8 +89,8 @@ class PreforkPool(Pool):
         """
         if size < 1:
             raise PoolError(f"a pool of {size} processes cannot run anything; give a concurrency of at least 1")
-        self._execute = execute
         self._options = options
+        self._nursery = Nursery(execute, options, self._abandon)
         self._watcher = make_watcher(wake)
         gc.collect()
         gc.freeze()
@@ -121,24 +113,22 @@ class PreforkPool(Pool):
         Raises:
             PoolError: the pool is closed or broken.
         """
-        if self._broken is not None:
-            raise self._broken
-        if self._closed:
-            raise PoolError("the pool of processes is closed and takes no more jobs")
-        waiting = self._waiting
-        for job in jobs:
-            waiting[job.id] = job
+        if self._closed or self._nursery is None:
+            raise PoolError("the pool of processes is not open and takes no jobs")
+        if self._nursery.broken is not None:
+            raise self._nursery.broken
+        self._backlog.add(jobs)
         self._assign()
 
     def withdraw(self, job_ids: Sequence[int]) -> list[int]:
         """Take back jobs that have not begun, also those that a child holds already."""
-        taken = [job_id for job_id in job_ids if self._waiting.pop(job_id, None) is not None]
+        taken = self._backlog.withdraw(job_ids)
         wanted = set(job_ids).difference(taken)
         for slot in self._slots:
             if wanted and any(job.id in wanted for job in slot.staged.values()):
                 reclaimed = slot.reclaim()
                 found = [job.id for job in reclaimed if job.id in wanted]
-                self._put_back(job for job in reclaimed if job.id not in wanted)
+                self._backlog.put_back([job for job in reclaimed if job.id not in wanted])
                 wanted.difference_update(found)
                 taken += found
         self._assign()
@@ -150,12 +140,13 @@ class PreforkPool(Pool):
         Raises:
             PoolError: children cannot be brought to life; says why the last one died.
         """
-        if self._broken is not None:
-            raise self._broken
         collected = Collected()
-        if self._refused:
-            collected.finished, self._refused = self._refused, []
-        watcher = self._open_watcher()
+        watcher, nursery = self._watcher, self._nursery
+        if watcher is None or nursery is None:
+            return collected
+        if nursery.broken is not None:
+            raise nursery.broken
+        collected.finished, self._refused = self._refused, collected.finished
         for file in watcher.ready():
             slot = self._by_file.get(file)
             if slot is None:
@@ -167,14 +158,17 @@ class PreforkPool(Pool):
         now = time.monotonic()
         for slot in self._all():
             self._look(slot, now, collected)
-        self._replace(now)
+        self._replace(nursery, now)
         self._assign()
         watcher.arm()
         return collected
 
     def next_check(self) -> float | None:
         """Seconds until a limit is up, a job may have begun, or a child is to be looked after."""
-        if self._broken is not None or self._refused:
+        nursery = self._nursery
+        if nursery is None:
+            return None
+        if nursery.broken is not None or self._refused:
             return 0.0
         now = time.monotonic()
         due = math.inf
@@ -199,7 +193,7 @@ class PreforkPool(Pool):
             elif slot.staged:
                 due = min(due, now + START_GRACE)
         if self._wanting():
-            due = min(due, self._next_birth)
+            due = min(due, nursery.due)
         return None if due == math.inf else max(0.0, due - now)
 
     def cancel(self, job_id: int, signal: str = "TERM") -> bool:
@@ -224,10 +218,10 @@ class PreforkPool(Pool):
         Raises:
             PoolError: the pool is closed, or the system refuses.
         """
-        if self._closed:
-            raise PoolError("the pool of processes is closed and cannot grow")
+        if self._closed or self._nursery is None:
+            raise PoolError("the pool of processes is not open and cannot grow")
         for _ in range(count):
-            self._add()
+            self._add(self._nursery)
             self._target += 1
 
     def shrink(self, count: int = 1) -> None:
@@ -241,7 +235,7 @@ class PreforkPool(Pool):
         self._target -= count
         surplus = len(self._slots) - self._target
         for slot in sorted(self._slots, key=lambda slot: len(slot.staged))[: max(0, surplus)]:
-            self._put_back(slot.reclaim())
+            self._backlog.put_back(slot.reclaim())
             slot.dismiss()
             self._part(slot)
         self._assign()
@@ -263,9 +257,9 @@ class PreforkPool(Pool):
             "put-guarded-by-semaphore": False,
             "timeouts": [0, 0],
             "running": running,
-            "waiting": len(self._waiting),
+            "waiting": len(self._backlog),
             "staged": sum(len(slot.staged) for slot in self._slots),
-            "seconds-per-job": round(self._pace.seconds, 6),
+            "seconds-per-job": round(self._backlog.pace.seconds, 6),
         }
 
     def close(self) -> None:
@@ -276,17 +270,17 @@ class PreforkPool(Pool):
         """End all children: idle ones in good order, busy ones by ``SIGTERM``, and after the timeout by ``SIGKILL``."""
         self._closed = True
         self._target = 0
-        self._waiting.clear()
+        self._backlog.clear()
         slots = self._all()
         for slot in slots:
             slot.reclaim()
             slot.dismiss(now=slot.running() is not None)
             if slot.running() is not None:
                 slot.kill(signal.SIGTERM)
-        _await(slots, time.monotonic() + timeout)
+        await_ends(slots, time.monotonic() + timeout)
         for slot in slots:
             slot.kill()
-        _await(slots, time.monotonic() + 1.0)
+        await_ends(slots, time.monotonic() + 1.0)
         watcher, self._watcher = self._watcher, None
         if watcher is not None:
             watcher.close()
@@ -294,6 +288,7 @@ class PreforkPool(Pool):
             if slot.process.exitcode is None:
                 logger.error("child %d could not be killed; it is left behind", slot.pid)
             slot.close()
+        self._nursery = None
         self._slots.clear()
         self._parting.clear()
         self._by_file.clear()
@@ -327,7 +322,7 @@ class PreforkPool(Pool):
         if count:
             slot.done += count
             slot.touched = time.monotonic()
-            self._pace.add(total, count)
+            self._backlog.pace.add(total, count)
         if slot.mute:
             self._mute(slot)
 
@@ -336,18 +331,19 @@ class PreforkPool(Pool):
             slot.up = True
         elif said == Said.READY:
             slot.ready = True
-            self._stillborn = 0
+            if self._nursery is not None:
+                self._nursery.thrives()
         elif said == Said.BROKEN:
             slot.complaint = value
         elif said == Said.LEAVING:
             slot.leaving = True
-            self._put_back(slot.reclaim())
+            self._backlog.put_back(slot.reclaim())
             self._part(slot)
 
     def _mute(self, slot: Slot) -> None:
         """A child's socket has ended. Its process is ending too, or its job has closed the socket."""
-        if (watcher := self._watcher) is not None:
-            watcher.unwatch(slot.connection.fileno())
+        if self._watcher is not None:
+            self._watcher.unwatch(slot.connection.fileno())
         if slot.deadline is None:
             slot.deadline = time.monotonic() + (FAREWELL if slot.leaving else SILENCE)
 
@@ -367,14 +363,14 @@ class PreforkPool(Pool):
             if number > slot.told:
                 collected.started.append(job.id)
             collected.finished.append(Outcome(job.id, error=error))
-        self._put_back(left)
+        self._backlog.put_back(left)
         if not slot.leaving:
             logger.log(logging.INFO if slot.verdict is not None else logging.ERROR, "%s", slot.death_text())
-            if not slot.ready:
-                self._count_stillborn(slot.death_text())
-        watcher = self._open_watcher()
+            if not slot.ready and self._nursery is not None:
+                self._nursery.stillborn(slot.death_text())
         for file in (slot.connection.fileno(), slot.death_watch):
-            watcher.unwatch(file)
+            if self._watcher is not None:
+                self._watcher.unwatch(file)
             self._by_file.pop(file, None)
         for slots in (self._slots, self._parting):
             if slot in slots:
@@ -406,7 +402,7 @@ class PreforkPool(Pool):
         if job is None:
             if now - slot.touched > SILENCE and not slot.backlogged and slot.ready:
                 logger.warning("child %d does not begin its jobs; they go to others", slot.pid)
-                self._put_back(slot.reclaim())
+                self._backlog.put_back(slot.reclaim())
                 slot.silent = True
             return
         elapsed = now - since
@@ -416,7 +412,7 @@ class PreforkPool(Pool):
             slot.softened = slot.stamp.soft = begun
             slot.kill(signal.SIGUSR1)
         if len(staged) > 1 and elapsed >= AHEAD:
-            self._put_back(slot.reclaim())
+            self._backlog.put_back(slot.reclaim())
 
     def _give_up(self, slot: Slot, complaint: str) -> None:
         slot.complaint = slot.complaint or complaint
@@ -429,46 +425,37 @@ class PreforkPool(Pool):
         Returns:
             False when that job has ended in the meantime; nothing is done then.
         """
-        self._put_back(slot.reclaim())
+        self._backlog.put_back(slot.reclaim())
         if slot.stamp.begun != number:
             return False
         slot.verdict = (number, error)
         slot.kill(by)
         return True
 
-    def _count_stillborn(self, said: str) -> None:
-        self._stillborn += 1
-        self._next_birth = time.monotonic() + 0.025 * 2**self._stillborn
-        if self._stillborn >= STILLBORN_LIMIT and self._broken is None:
-            self._broken = PoolError(
-                f"{self._stillborn} child processes in a row died before they could run a job; the last: {said}"
-            )
-            logger.critical("%s", self._broken)
-
     def _wanting(self) -> bool:
-        return len(self._slots) < self._target and (not self._closed or bool(self._waiting))
+        return len(self._slots) < self._target and (not self._closed or len(self._backlog) > 0)
 
-    def _replace(self, now: float) -> None:
-        """Fork children in place of those gone. After a child that died at birth it waits 50 ms, then twice as long."""
-        while self._wanting() and now >= self._next_birth and self._broken is None:
+    def _replace(self, nursery: Nursery, now: float) -> None:
+        """Fork children in place of those gone."""
+        while self._wanting() and now >= nursery.due and nursery.broken is None:
             try:
-                self._add()
+                self._add(nursery)
             except PoolError as error:
                 logger.error("a child process could not be replaced: %s", error)
-                self._count_stillborn(str(error))
+                nursery.stillborn(str(error))
 
-    def _add(self) -> None:
-        self._born += 1
-        slot = give_birth(self._born, self._execute, self._options, self._abandon)
+    def _add(self, nursery: Nursery) -> None:
+        slot = nursery.bear()
         self._slots.append(slot)
-        self._by_file[slot.death_watch] = slot
-        self._by_file[slot.connection.fileno()] = slot
-        self._open_watcher().watch(slot.death_watch)
-        self._watch(slot)
+        for file in (slot.death_watch, slot.connection.fileno()):
+            self._by_file[file] = slot
+            if self._watcher is not None:
+                self._watcher.watch(file)
 
     def _abandon(self) -> None:
         """In a new child: close what belongs to the pool."""
-        self._open_watcher().abandon()
+        if self._watcher is not None:
+            self._watcher.abandon()
         for slot in self._all():
             slot.abandon()
 
@@ -477,56 +464,20 @@ class PreforkPool(Pool):
             self._slots.remove(slot)
             self._parting.append(slot)
 
-    # Who gets what
-
     def _assign(self) -> None:
         """Send waiting jobs to children that have room."""
-        waiting = self._waiting
-        if not waiting:
+        if not self._backlog:
             return
-        depth = self._pace.depth
-        half = depth // 2
-        most = self._options.max_jobs_per_child
-        rooms = []
+        refused = self._backlog.share_out(self._slots, self._options.max_jobs_per_child)
+        self._refused += [Outcome(job.id, error=error) for job, error in refused]
         for slot in self._slots:
-            load = len(slot.staged)
-            # A child is filled up when it has done half of its jobs, so that sending pays.
-            if load > half or not slot.usable or slot.backlogged:
-                continue
-            room = depth - load
-            if most is not None:
-                room = min(room, most - slot.done - load)
-            if load and room > 0:
-                running = slot.running()
-                if running is not None and time.monotonic() - running[2] >= AHEAD:
-                    continue
-            if room > 0:
-                rooms.append((load, room, slot))
-        rooms.sort(key=lambda entry: entry[0])
-        for index, (_, room, slot) in enumerate(rooms):
-            share = -(-len(waiting) // (len(rooms) - index))
-            take = waiting.popitem
-            jobs = [take(last=False)[1] for _ in range(min(room, share))]
-            if not jobs:
-                return
-            for job, error in slot.send(jobs):
-                self._refused.append(Outcome(job.id, error=error))
             if slot.backlogged:
                 self._watch(slot)
 
-    def _put_back(self, jobs: Any) -> None:
-        """To the front of those that wait, in their order."""
-        for job in reversed(list(jobs)):
-            self._waiting[job.id] = job
-            self._waiting.move_to_end(job.id, last=False)
-
     def _watch(self, slot: Slot) -> None:
-        self._open_watcher().watch(slot.connection.fileno(), writable=slot.backlogged)
-
-    def _open_watcher(self) -> Watcher:
-        if self._watcher is None:
-            raise PoolError("the pool of processes is not open")
-        return self._watcher
+        """For what it writes; and for room to write to it, while there is more to send."""
+        if self._watcher is not None:
+            self._watcher.watch(slot.connection.fileno(), writable=slot.backlogged)
 
     def _all(self) -> list[Slot]:
         return [*self._slots, *self._parting]
@@ -536,13 +487,3 @@ def _outcome(job_id: int, said: int, value: Any) -> Outcome:
     if said == Said.DONE:
         return Outcome(job_id, value)
     return Outcome(job_id, error=(PoolError if said == Said.FAILED else WorkerLostError)(value))
-
-
-def _await(slots: Sequence[Slot], deadline: float) -> None:
-    """Wait until all processes have ended, or the deadline has come."""
-    alive = [slot for slot in slots if slot.process.exitcode is None]
-    while alive and (left := deadline - time.monotonic()) > 0:
-        poll = select.poll()
-        poll.register(alive[0].death_watch, select.POLLIN)
-        poll.poll(min(left, 0.1) * 1000)
-        alive = [slot for slot in alive if slot.process.exitcode is None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import signal
 import socket
 import time
@@ -165,3 +166,13 @@ class Slot:
         self.connection.close()
         if self.death_watch != self.process.sentinel:
             os.close(self.death_watch)
+
+
+def await_ends(slots: Sequence[Slot], deadline: float) -> None:
+    """Wait until the processes of all slots have ended, or the monotonic deadline has come."""
+    alive = [slot for slot in slots if slot.process.exitcode is None]
+    while alive and (left := deadline - time.monotonic()) > 0:
+        poll = select.poll()
+        poll.register(alive[0].death_watch, select.POLLIN)
+        poll.poll(min(left, 0.1) * 1000)
+        alive = [slot for slot in alive if slot.process.exitcode is None]

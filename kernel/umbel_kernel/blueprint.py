@@ -45,12 +45,9 @@ class Blueprint:
         self._stopped = threading.Event()
         for given in steps:
             step = given() if isinstance(given, type) else given
-            known = self.steps.get(step.name)
-            if known is not None:
-                if type(known) is type(step):
-                    continue
+            known = self.steps.setdefault(step.name, step)
+            if type(known) is not type(step):
                 raise DuplicateProvider(step.name, _path(known), _path(step))
-            self.steps[step.name] = step
 
     def resolve(self, context: Context) -> list[Step]:
         """The steps that take part, in the order of their start.
@@ -84,10 +81,8 @@ class Blueprint:
         return Graph(needs)
 
     def start(self, context: Context) -> None:
-        """Start every step in order.
-
-        When one fails, those already started are stopped in reverse and the error goes on to the caller, with a note
-        that names the step.
+        """Start every step in order. When one fails, those already started are stopped in reverse, and the error goes
+        on to the caller with a note that names the step.
         """
         if self.started:
             raise GraphError(f"the blueprint {self.name!r} is {self.state.value}; stop it before it is started again")
@@ -106,11 +101,8 @@ class Blueprint:
     def _provide(self, step: Step, context: Context, value: Any) -> None:
         if not step.provides:
             return
-        if len(step.provides) == 1:
-            values: Mapping[str, Any] = {step.provides[0]: value}
-        elif isinstance(value, Mapping) and set(value) == set(step.provides):
-            values = value
-        else:
+        values = {step.provides[0]: value} if len(step.provides) == 1 else value
+        if not isinstance(values, Mapping) or set(values) != set(step.provides):
             raise GraphError(f"step {step.name!r} must return a mapping of exactly {', '.join(step.provides)}")
         for name, thing in values.items():
             context._put(name, thing)

@@ -11,11 +11,9 @@ class Clock(Protocol):
 
     def time(self) -> float:
         """Seconds since the epoch, UTC; may jump."""
-        ...
 
     def monotonic(self) -> float:
         """Seconds that never go back; the zero is arbitrary."""
-        ...
 
 
 class SystemClock:

@@ -22,41 +22,26 @@ class NotSupported(UmbelError):
     """A plugin was asked for something that its capabilities do not name."""
 
 
-# The graph of steps
-
-
 class GraphError(UmbelError):
     """The steps of a blueprint cannot be put in order."""
 
 
 class CircularDependency(GraphError):
-    """Steps need each other in a circle.
-
-    Attributes:
-        circle: the names along the circle; the first is repeated at the end.
-    """
+    """Steps need each other in a circle: ``circle`` has their names, the first repeated at the end."""
 
     def __init__(self, circle: Sequence[str]) -> None:
         self.circle = tuple(circle)
-        super().__init__(
-            f"steps need each other in a circle: {' -> '.join(self.circle)}; "
-            f"drop one of these needs, or split the step that both sides share"
-        )
+        found = " -> ".join(circle)
+        super().__init__(f"steps need each other in a circle: {found}; drop a need, or split the step both sides share")
 
 
 class UnmetRequirement(GraphError):
-    """A step needs something that no step provides.
-
-    Attributes:
-        step: the name of the step that needs it.
-        need: the missing name.
-    """
+    """The step named ``step`` needs ``need``, and no step provides it; ``known`` is what there is."""
 
     def __init__(self, step: str, need: str, known: Sequence[str], hint: str = "") -> None:
-        self.step = step
-        self.need = need
-        self.known = tuple(known)
-        said = hint or f"add a step that provides it, or install the plugin that does; provided here: {', '.join(known) or 'nothing'}"
+        self.step, self.need, self.known = step, need, tuple(known)
+        there = ", ".join(known) or "nothing"
+        said = hint or f"add a step that provides it, or install the plugin that does; provided here: {there}"
         super().__init__(f"step {step!r} needs {need!r}, which no step provides; {said}")
 
 
@@ -64,31 +49,19 @@ class DuplicateProvider(GraphError):
     """Two steps bear one name or provide the same thing."""
 
     def __init__(self, name: str, first: str, second: str) -> None:
-        self.name = name
-        self.steps = (first, second)
+        self.name, self.steps = name, (first, second)
         super().__init__(f"{name!r} comes from two steps, {first} and {second}; remove one of them")
 
 
-# Plugins
-
-
 class PluginError(UmbelError):
-    """A plugin cannot be had."""
+    """A plugin cannot be had. ``kind`` is in the plural, such as ``brokers``; ``name`` is what was asked for."""
 
 
 class PluginNotFound(PluginError):
-    """No installed distribution offers this plugin.
-
-    Attributes:
-        kind: the kind of plugin in the plural, such as ``brokers``.
-        name: the name that was asked for.
-        installed: the names that are there.
-    """
+    """No installed distribution offers this plugin; ``installed`` has the names that are there."""
 
     def __init__(self, kind: str, name: str, installed: Sequence[str], suggestion: str = "") -> None:
-        self.kind = kind
-        self.name = name
-        self.installed = tuple(installed)
+        self.kind, self.name, self.installed = kind, name, tuple(installed)
         guess = f"did you mean {suggestion!r}? " if suggestion else ""
         super().__init__(
             f"no {kind.removesuffix('s')} named {name!r} is installed; {guess}"
@@ -101,32 +74,21 @@ class PluginConflict(PluginError):
     """Two distributions offer one name."""
 
     def __init__(self, kind: str, name: str, distributions: Sequence[str]) -> None:
-        self.kind = kind
-        self.name = name
-        self.distributions = tuple(distributions)
-        super().__init__(
-            f"the {kind.removesuffix('s')} {name!r} is offered by {' and '.join(distributions)}; uninstall all but one"
-        )
+        self.kind, self.name, self.distributions = kind, name, tuple(distributions)
+        offered = " and ".join(distributions)
+        super().__init__(f"the {kind.removesuffix('s')} {name!r} is offered by {offered}; uninstall all but one")
 
 
 class PluginBroken(PluginError):
     """A plugin is installed but cannot be imported, or is not what its kind asks for."""
 
     def __init__(self, kind: str, name: str, distribution: str, reason: str) -> None:
-        self.kind = kind
-        self.name = name
-        self.distribution = distribution
+        self.kind, self.name, self.distribution = kind, name, distribution
         super().__init__(f"the {kind.removesuffix('s')} {name!r} of {distribution} cannot be used: {reason}")
 
 
-# Brokers and stores
-
-
 class OperationalError(UmbelError):
-    """A broker or a store cannot be reached, or went away, or did not answer in time.
-
-    Trying again later can help: the worker reconnects on it, a producer may retry.
-    """
+    """A broker or a store cannot be reached, went away, or did not answer in time. Trying again later can help."""
 
 
 class ChannelError(UmbelError):
@@ -134,24 +96,15 @@ class ChannelError(UmbelError):
 
 
 class PublishError(OperationalError):
-    """Some of the messages of a batch were not taken by the broker.
-
-    Attributes:
-        failed: the messages not taken, in the order given.
-        taken: how many messages of the batch were taken.
-    """
+    """Some messages of a batch were not taken: ``failed`` has them in the order given, ``taken`` counts the others."""
 
     def __init__(self, reason: str, failed: Sequence[Any] = (), taken: int = 0) -> None:
-        self.failed = tuple(failed)
-        self.taken = taken
+        self.failed, self.taken = tuple(failed), taken
         super().__init__(reason)
 
 
 class BackendError(UmbelError):
     """A result store is there and refuses, or holds what cannot be read."""
-
-
-# Content
 
 
 class ContentError(UmbelError):
@@ -171,20 +124,11 @@ class ContentRefused(ContentError):
 
 
 class ContentTooLarge(ContentError):
-    """A body is larger than the limit, before or after decompression.
-
-    Attributes:
-        size: its size in bytes as far as it was seen.
-        limit: the largest size allowed.
-    """
+    """A body of ``size`` bytes, as far as it was seen, is over ``limit``, before or after decompression."""
 
     def __init__(self, size: int, limit: int) -> None:
-        self.size = size
-        self.limit = limit
+        self.size, self.limit = size, limit
         super().__init__(f"a body of {size} bytes is over the limit of {limit} bytes")
-
-
-# Pools
 
 
 class PoolError(UmbelError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import json
 from collections.abc import Iterable, Mapping
 
@@ -14,33 +13,24 @@ class Graph:
 
     def __init__(self, needs: Mapping[str, Iterable[str]]) -> None:
         self.needs: dict[str, tuple[str, ...]] = {name: tuple(sorted(set(of))) for name, of in needs.items()}
-        for name, of in list(self.needs.items()):
-            for need in of:
-                self.needs.setdefault(need, ())
+        self.needs |= {need: () for of in list(self.needs.values()) for need in of if need not in self.needs}
 
     def order(self) -> list[str]:
         """Every name after all that it needs; among equals, by name.
 
         Raises:
-            CircularDependency: with the circle, shortest first met.
+            CircularDependency: some need each other; it has the circle.
         """
-        waiting = {name: len(of) for name, of in self.needs.items()}
-        needed_by: dict[str, list[str]] = {name: [] for name in self.needs}
-        for name, of in self.needs.items():
-            for need in of:
-                needed_by[need].append(name)
-        ready = [name for name, count in waiting.items() if not count]
-        heapq.heapify(ready)
+        waiting = {name: set(of) for name, of in self.needs.items()}
         found: list[str] = []
-        while ready:
-            name = heapq.heappop(ready)
-            found.append(name)
-            for dependent in needed_by[name]:
-                waiting[dependent] -= 1
-                if not waiting[dependent]:
-                    heapq.heappush(ready, dependent)
-        if len(found) != len(self.needs):
-            raise CircularDependency(self._circle(set(self.needs) - set(found)))
+        while waiting:
+            ready = [name for name, of in waiting.items() if not of]
+            if not ready:
+                raise CircularDependency(self._circle(set(waiting)))
+            found.append(min(ready))
+            del waiting[found[-1]]
+            for of in waiting.values():
+                of.discard(found[-1])
         return found
 
     def _circle(self, among: set[str]) -> list[str]:
@@ -71,4 +61,4 @@ class Graph:
 
     def to_json(self) -> str:
         """The order and the needs, as JSON."""
-        return json.dumps({"order": self.order(), "needs": {name: list(of) for name, of in self.needs.items()}}, indent=2)
+        return json.dumps({"order": self.order(), "needs": self.needs}, indent=2)

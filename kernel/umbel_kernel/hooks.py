@@ -18,10 +18,7 @@ class Hooks:
 
     @hookspec
     def umbel_steps(self, blueprint: str, app: Any) -> list[type[Step]] | None:
-        """Called before a blueprint is resolved, with its name (``worker`` or ``consumer``) and the app.
-
-        Returns more step classes for it, or nothing.
-        """
+        """Called before the blueprint ``worker`` or ``consumer`` is resolved. Returns more steps for it, or nothing."""
 
     @hookspec
     def umbel_commands(self) -> list[Any] | None:

@@ -17,14 +17,8 @@ KINDS = ("brokers", "backends", "pools", "serializers", "compressors")
 
 @dataclass(frozen=True, slots=True)
 class Plugin:
-    """An installed plugin, not yet imported.
-
-    Attributes:
-        kind: its kind in the plural.
-        name: the name of its entry point.
-        distribution: the name of the distribution that offers it.
-        version: that distribution's version.
-        path: where its class is, as ``module:class``.
+    """An installed plugin, not yet imported: its kind in the plural, the name of its entry point, the distribution that
+    offers it with its version, and where its class is, as ``module:class``.
     """
 
     kind: str
@@ -66,9 +60,7 @@ def load(kind: str, name: str) -> type[Any]:
         name: its entry point; ``kombu+sqs`` is answered by ``kombu`` when there is no ``kombu+sqs``.
 
     Raises:
-        PluginNotFound: none is installed; says what is, and how to get it.
-        PluginConflict: two distributions offer the name.
-        PluginBroken: it cannot be imported.
+        PluginNotFound, PluginConflict, PluginBroken: none is there, two are, or it cannot be imported.
     """
     found = _found(kind)
     entries = found.get(name) or found.get(name.partition("+")[0], ())

@@ -10,9 +10,8 @@ from typing import Any, ClassVar
 class Context(Mapping[str, Any]):
     """What the steps of one blueprint have provided so far, readable as attributes too.
 
-    The owner of the blueprint puts its own facts in at construction (``app``, ``options``, …). Steps read; only the
-    blueprint writes, with what a step's ``start`` returned. A parent context answers for names that are not here, so
-    the steps of an inner blueprint see what the outer one provides.
+    The blueprint's owner puts its own facts in at construction (``app``, ``options``, …). Steps read; only the
+    blueprint writes, with what ``start`` returned. A parent answers for names that are not here.
     """
 
     def __init__(self, parent: Context | None = None, /, **facts: Any) -> None:
@@ -20,27 +19,22 @@ class Context(Mapping[str, Any]):
         self._facts: dict[str, Any] = facts
 
     def __getitem__(self, name: str) -> Any:
-        if name in self._facts:
+        if name in self._facts or self._parent is None:
             return self._facts[name]
-        if self._parent is not None:
-            return self._parent[name]
-        raise KeyError(name)
+        return self._parent[name]
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
-        try:
-            return self[name]
-        except KeyError:
-            raise AttributeError(f"nothing named {name!r} is provided; there is: {', '.join(sorted(self))}") from None
+        if name not in self:
+            raise AttributeError(f"nothing named {name!r} is provided; there is: {', '.join(sorted(self))}")
+        return self[name]
 
     def __iter__(self) -> Iterator[str]:
-        yield from self._facts
-        if self._parent is not None:
-            yield from (name for name in self._parent if name not in self._facts)
+        return iter({**self._facts, **dict.fromkeys(self._parent or ())})
 
     def __len__(self) -> int:
-        return sum(1 for _ in self)
+        return len({*self._facts, *(self._parent or ())})
 
     def _put(self, name: str, value: Any) -> None:
         self._facts[name] = value
@@ -50,21 +44,13 @@ class Context(Mapping[str, Any]):
 
 
 class Step:
-    """Subclass it, name what it provides and requires, and return what it provides from ``start``.
+    """Subclass it, name what it provides and requires, and return what it provides from ``start``."""
 
-    Attributes:
-        name: how messages, graphs and ``requires`` call it; by default the class name in snake case.
-        provides: the names that ``start`` returns values for.
-        requires: names of other steps, or of what they provide, that must be started before.
-        wants: like ``requires``, but only when such a step is there.
-        last: started after every step that is not ``last``.
-    """
-
-    name: ClassVar[str] = ""
-    provides: ClassVar[tuple[str, ...]] = ()
-    requires: ClassVar[tuple[str, ...]] = ()
-    wants: ClassVar[tuple[str, ...]] = ()
-    last: ClassVar[bool] = False
+    name: ClassVar[str] = ""  # how messages, graphs and ``requires`` call it; by default the class name in snake case
+    provides: ClassVar[tuple[str, ...]] = ()  # the names that ``start`` returns values for
+    requires: ClassVar[tuple[str, ...]] = ()  # other steps, or what they provide, that must be started before
+    wants: ClassVar[tuple[str, ...]] = ()  # like ``requires``, but only when such a step is there
+    last: ClassVar[bool] = False  # started after every step that is not ``last``
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -10,28 +10,23 @@ from umbel_kernel.errors import ConfigurationError
 
 MASK = "**"
 _SECRET = re.compile(r"(?i)pass|secret|token|key$|credential")
-_IN_TEXT = re.compile(r"(?P<head>[A-Za-z][\w+.-]*://[^\s:/@]*):(?P<secret>[^\s/]*)@")
+# A password that was not percent-encoded may hold anything: it reaches to the last @ before the next URL.
+_PASSWORD = re.compile(r"([A-Za-z][\w+.-]*://[^\s:@]*):(?:(?!://)\S)*@")
+_IN_QUERY = re.compile(r"([?&][^=&\s]*(?:(?i:pass|secret|token|credential)[^=&\s]*|(?i:key)))=[^&\s]*")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class URL:
-    """A parsed URL. ``str()`` and ``repr()`` mask the password and secret query values.
+    """A parsed URL, percent-decoded. ``str()`` and ``repr()`` mask the password and secret query values."""
 
-    Attributes:
-        scheme: lower case, such as ``redis`` or ``kombu+filesystem``.
-        path: everything after the authority with its leading slash, percent-decoded.
-        query: the query's last value for each name.
-        raw: the URL as it was given, secrets included; for the client library only.
-    """
-
-    scheme: str
+    scheme: str  # lower case, such as ``redis`` or ``kombu+filesystem``
     host: str | None = None
     port: int | None = None
     username: str | None = None
-    password: str | None = field(default=None, repr=False)
-    path: str = ""
-    query: dict[str, str] = field(default_factory=dict, repr=False)
-    raw: str = field(default="", repr=False, compare=False)
+    password: str | None = None
+    path: str = ""  # everything after the authority with its leading slash
+    query: dict[str, str] = field(default_factory=dict)  # the last value for each name
+    raw: str = field(default="", compare=False)  # as it was given, secrets included; for the client library only
 
     @classmethod
     def parse(cls, text: str) -> URL:
@@ -43,21 +38,23 @@ class URL:
         if not isinstance(text, str) or not text.strip():
             raise ConfigurationError(f"a URL is a non-empty string such as 'redis://localhost:6379/0', not {text!r}")
         text = text.strip()
-        if "://" not in text:
-            if re.fullmatch(r"[A-Za-z][\w+.-]*", text):
-                return cls(scheme=text.lower(), raw=f"{text}://")
-            raise ConfigurationError(f"{mask(text)!r} is not a URL: it has no scheme, as in 'redis://localhost:6379/0'")
-        scheme, _, rest = text.partition("://")
+        scheme, found, rest = text.partition("://")
+        if not found and re.fullmatch(r"[A-Za-z][\w+.-]*", text):
+            return cls(scheme=text.lower(), raw=f"{text}://")
+        if not found or not re.fullmatch(r"[A-Za-z][\w+.-]*", scheme):
+            shown = f"{MASK}@{text.rpartition('@')[2]}" if "@" in text else mask(text)
+            raise ConfigurationError(f"{shown!r} is not a URL: it has no scheme, as in 'redis://localhost:6379/0'")
         try:
             parts = urlsplit("umbel://" + rest)
-            port = parts.port
-        except ValueError as error:
+            host, port = parts.hostname, parts.port
+        except ValueError:  # its message quotes the text, which may be part of a password
             raise ConfigurationError(
-                f"{mask(text)!r} is not a URL: {mask(str(error))}; percent-encode special characters in a password"
+                f"{mask(''.join(text.split()))!r} is not a URL: its host and port cannot be read; "
+                f"percent-encode special characters in a password"
             ) from None
         return cls(
             scheme=scheme.lower(),
-            host=unquote(parts.hostname) if parts.hostname else None,
+            host=unquote(host) if host else None,
             port=port,
             username=unquote(parts.username) if parts.username else None,
             password=unquote(parts.password) if parts.password is not None else None,
@@ -69,20 +66,18 @@ class URL:
     def masked(self) -> str:
         """The URL for people: the password and secret query values as ``**``."""
         who = quote(self.username, safe="") if self.username else ""
-        if self.password is not None:
-            who += f":{MASK}"
+        who += f":{MASK}@" if self.password is not None else "@" if who else ""
         host = self.host or ""
-        if ":" in host:
-            host = f"[{host}]"
-        where = f"{who}@{host}" if who else host
-        if self.port is not None:
-            where += f":{self.port}"
+        where = who + (f"[{host}]" if ":" in host else host) + ("" if self.port is None else f":{self.port}")
         shown = "&".join(f"{k}={MASK if _SECRET.search(k) else v}" for k, v in self.query.items())
-        return f"{self.scheme}://{where}{self.path}" + (f"?{shown}" if shown else "")
+        return mask(f"{self.scheme}://{where}{self.path}" + (f"?{shown}" if shown else ""))
 
     __str__ = masked
 
+    def __repr__(self) -> str:
+        return f"URL({self.masked()!r})"
+
 
 def mask(text: str) -> str:
-    """Mask the password of every URL inside a text, such as a client library's error message."""
-    return _IN_TEXT.sub(lambda m: f"{m['head']}:{MASK}@", text)
+    """Mask passwords and secret query values of every URL inside a text, such as a client library's message."""
+    return _IN_QUERY.sub(rf"\1={MASK}", _PASSWORD.sub(rf"\1:{MASK}@", text))

@@ -6,7 +6,7 @@ import enum
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 from umbel_kernel.errors import NotSupported
 from umbel_kernel.setting import Setting
@@ -19,65 +19,39 @@ READY_STATES = frozenset({"SUCCESS", "FAILURE", "REVOKED"})
 class BackendCapability(enum.StrEnum):
     """What a backend can do beyond storing and fetching."""
 
-    PUSH = "push"
-    """``wait`` is told by the store and does not poll."""
-    EXPIRES = "expires"
-    """The store drops what has expired by itself; without it ``cleanup`` does."""
-    PERSISTENT = "persistent"
-    """Results outlive the store's own process."""
-    SHARED = "shared"
-    """Any process may fetch any result. Without it only the process that published the task can."""
+    PUSH = "push"  # ``wait`` is told by the store and does not poll
+    EXPIRES = "expires"  # the store drops what has expired by itself; without it ``cleanup`` does
+    PERSISTENT = "persistent"  # results outlive the store's own process
+    SHARED = "shared"  # any process may fetch any result; without it only the one that published the task can
     GROUPS = "groups"
-    CHORDS = "chords"
-    """``chord_part`` counts; without it the framework has to poll."""
-    REPLY_TO = "reply_to"
-    """Results travel to ``reply_to``, which has to be put into each task's message."""
+    CHORDS = "chords"  # ``chord_part`` counts; without it the framework has to poll
+    REPLY_TO = "reply_to"  # results travel to ``reply_to``, which has to be put into each task's message
 
 
 @dataclass(slots=True)
 class Record:
-    """The outcome, or the progress, of one task.
-
-    Attributes:
-        task_id: the task's id.
-        state: such as ``SUCCESS``.
-        body: the whole result document, serialised; what other Celery programs read.
-        content_type: MIME type of the body.
-        content_encoding: ``utf-8`` or ``binary``.
-        expires: seconds to keep it; None for ever.
-        reply_to: the ``reply_to`` of the task's message, for a backend with ``REPLY_TO``.
-    """
+    """The outcome, or the progress, of one task."""
 
     task_id: str
     state: str
-    body: bytes
+    body: bytes  # the whole result document, serialised; what other Celery programs read
     content_type: str = "application/json"
-    content_encoding: str = "utf-8"
-    expires: float | None = None
-    reply_to: str | None = None
+    content_encoding: str = "utf-8"  # or ``binary``
+    expires: float | None = None  # seconds to keep it; None for ever
+    reply_to: str | None = None  # the ``reply_to`` of the task's message, for a backend with ``REPLY_TO``
 
 
 @dataclass(slots=True)
 class ChordPart:
-    """One member of a chord's header that has ended.
+    """One member of a chord's header that has ended."""
 
-    Attributes:
-        group_id: the header's group.
-        index: the member's place in the header, from 0.
-        size: how many members the header has.
-        task_id: the member's id.
-        state: the member's state.
-        body: what the framework wants back when all are in.
-        expires: seconds to keep it; None for ever.
-    """
-
-    group_id: str
-    index: int
-    size: int
+    group_id: str  # the header's group
+    index: int  # the member's place in the header, from 0
+    size: int  # how many members the header has
     task_id: str
     state: str
-    body: bytes
-    expires: float | None = None
+    body: bytes  # what the framework wants back when all are in
+    expires: float | None = None  # seconds to keep it; None for ever
 
 
 class Backend(ABC):
@@ -95,9 +69,7 @@ class Backend(ABC):
     capabilities: ClassVar[frozenset[BackendCapability]] = frozenset()
     settings: ClassVar[tuple[Setting, ...]] = ()
 
-    def __init__(
-        self, url: URL, options: Mapping[str, Any] | None = None, *, state_of: Callable[[bytes], str]
-    ) -> None:
+    def __init__(self, url: URL, options: Mapping[str, Any] | None = None, *, state_of: Callable[[bytes], str]) -> None:
         self.url = url
         self.options: dict[str, Any] = dict(options or {})
         self.state_of = state_of
@@ -112,10 +84,8 @@ class Backend(ABC):
 
     @abstractmethod
     def store(self, records: Sequence[Record], *, timeout: float = 5.0) -> None:
-        """Keep these, in order, and tell whoever waits for one of them.
-
-        A record in state ``SUCCESS`` is never replaced by one in another state: a task that was delivered twice keeps
-        its first success.
+        """Keep these, in order, and tell whoever waits for one of them. A record in state ``SUCCESS`` is never replaced
+        by one in another state: a task that was delivered twice keeps its first success.
 
         Raises:
             OperationalError: the store is away; all or some may not be kept. Storing again is harmless.
@@ -137,7 +107,7 @@ class Backend(ABC):
             OperationalError: the store went away and did not come back within the timeout; with no timeout, at once.
         """
 
-    def expect(self, task_ids: Sequence[str]) -> None:
+    def expect(self, task_ids: Sequence[str]) -> None:  # noqa: B027 - a default, not a duty
         """Called before tasks are published whose results this process may wait for. Default: nothing."""
 
     @property
@@ -151,28 +121,30 @@ class Backend(ABC):
 
     def store_group(self, group_id: str, body: bytes, *, expires: float | None, timeout: float = 5.0) -> None:
         """Keep the description of a group. Only with ``GROUPS``."""
-        raise NotSupported(f"{type(self).__name__} keeps no groups; use a backend that does, such as redis or sqlite")
+        self._refuse("keeps no groups")
 
     def fetch_group(self, group_id: str, *, timeout: float = 5.0) -> bytes | None:
         """The description of a group, or None. Only with ``GROUPS``."""
-        raise NotSupported(f"{type(self).__name__} keeps no groups; use a backend that does, such as redis or sqlite")
+        self._refuse("keeps no groups")
 
     def forget_group(self, group_id: str, *, timeout: float = 5.0) -> None:
         """Drop the description of a group. Only with ``GROUPS``."""
-        raise NotSupported(f"{type(self).__name__} keeps no groups; use a backend that does, such as redis or sqlite")
+        self._refuse("keeps no groups")
 
     def chord_part(self, part: ChordPart, *, timeout: float = 5.0) -> list[bytes] | None:
-        """Count one member. Only with ``CHORDS``.
+        """Count one member by its index, so that one that ends twice counts once. Only with ``CHORDS``.
 
-        Members are counted by index, so one that ends twice counts once. Returns the bodies of all members in the
-        order of their indexes to exactly one caller, the one whose part made the header complete, and None to all
-        others, also to those that come after.
+        Returns the bodies of all members in the order of their indexes to exactly one caller, the one whose part made
+        the header complete, and None to all others, also to those that come after.
         """
-        raise NotSupported(f"{type(self).__name__} counts no chords; use a backend that does, such as redis or sqlite")
+        self._refuse("counts no chords")
 
     def cleanup(self, *, timeout: float = 60.0) -> int:
         """Drop what has expired, for stores that do not do so themselves. Returns how many. Default: 0."""
         return 0
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise NotSupported(f"{type(self).__name__} {what}; use a backend that does")
 
     @abstractmethod
     def close(self) -> None:

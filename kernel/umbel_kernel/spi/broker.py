@@ -19,21 +19,14 @@ class BrokerCapability(enum.StrEnum):
     TOPIC = "topic"
     FANOUT = "fanout"
     PRIORITY = "priority"
-    DELAY = "delay"
-    """``Message.delay`` and the ``delay`` of ``reject`` are kept by the broker."""
-    TTL = "ttl"
-    """``Message.expiration`` and ``Queue.message_ttl`` are kept."""
-    LEASE = "lease"
-    """What a dead consumer held comes back by itself; ``extend`` keeps it while the consumer lives."""
-    CONFIRM = "confirm"
-    """``publish`` returns only when the broker has taken responsibility."""
-    ATOMIC_RECEIVE = "atomic_receive"
-    """A consumer killed at any moment of ``receive`` loses nothing."""
+    DELAY = "delay"  # ``Message.delay`` and the ``delay`` of ``reject`` are kept by the broker
+    TTL = "ttl"  # ``Message.expiration`` and ``Queue.message_ttl`` are kept
+    LEASE = "lease"  # what a dead consumer held comes back by itself; ``extend`` keeps it while the consumer lives
+    CONFIRM = "confirm"  # ``publish`` returns only when the broker has taken responsibility
+    ATOMIC_RECEIVE = "atomic_receive"  # a consumer killed at any moment of ``receive`` loses nothing
     DELIVERY_COUNT = "delivery_count"
-    PERSISTENT = "persistent"
-    """Messages outlive the broker's own process."""
-    SHARED = "shared"
-    """Other processes see the same queues."""
+    PERSISTENT = "persistent"  # messages outlive the broker's own process
+    SHARED = "shared"  # other processes see the same queues
     SIZE = "size"
 
 
@@ -67,16 +60,13 @@ class Consumer(ABC):
 
         Args:
             delay: seconds before they may be delivered again; only with ``DELAY``, else passed over.
-
         Raises:
             OperationalError: as for ``ack``.
         """
 
-    def extend(self, deliveries: Sequence[Delivery]) -> None:
-        """Keep the hold on these for one more lease. May be called from another thread.
-
-        With no deliveries it only says that this consumer lives. Default: does nothing, for brokers whose hold lasts
-        as long as the connection.
+    def extend(self, deliveries: Sequence[Delivery]) -> None:  # noqa: B027 - a default, not a duty
+        """Keep the hold on these for one more lease; with none it only says that this consumer lives. May be called
+        from another thread. Default: does nothing, for brokers whose hold lasts as long as the connection.
         """
 
     @property
@@ -162,11 +152,8 @@ class Broker(ABC):
 
     @abstractmethod
     def consumer(self, queues: Sequence[Queue], *, prefetch: int = 0, name: str = "") -> Consumer:
-        """Begin to read from these queues, which are declared.
-
-        Args:
-            prefetch: the most that the broker should send ahead; 0 leaves it to the broker plugin.
-            name: who reads, for people who look into the broker.
+        """Begin to read from these queues, which are declared. ``prefetch`` is the most that the broker should send
+        ahead; 0 leaves it to the plugin. ``name`` says who reads, for people who look into the broker.
         """
 
     @abstractmethod

@@ -7,15 +7,10 @@ from typing import ClassVar
 
 
 class Compressor(ABC):
-    """Compresses and restores bytes. It has no state and may be used from several threads.
+    """Compresses and restores bytes. It has no state and may be used from several threads."""
 
-    Attributes:
-        name: as in ``task_compression``.
-        content_type: what stands in the ``compression`` header, such as ``application/x-gzip``.
-    """
-
-    name: ClassVar[str]
-    content_type: ClassVar[str]
+    name: ClassVar[str]  # as in ``task_compression``
+    content_type: ClassVar[str]  # what stands in the ``compression`` header, such as ``application/x-gzip``
 
     @abstractmethod
     def compress(self, data: bytes) -> bytes:

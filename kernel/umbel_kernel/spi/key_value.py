@@ -13,7 +13,7 @@ from umbel_kernel.url import URL
 
 
 class KeyValueBackend(Backend):
-    """Implement ``connect``, ``close`` and the four primitives; the rest is here.
+    """Implement ``connect``, ``close`` and the four primitives; the rest is here, as ``Backend`` says.
 
     Keys are Celery's: ``celery-task-meta-<id>`` and ``celery-taskset-meta-<id>``. ``wait`` polls, from every
     millisecond at first to every ``poll_longest`` seconds.
@@ -56,7 +56,7 @@ class KeyValueBackend(Backend):
         """Add one to a counter that starts at 0, atomically among all processes, and return it."""
 
     def store(self, records: Sequence[Record], *, timeout: float = 5.0) -> None:
-        """See ``Backend.store``. The check for a first success and the write are two steps here."""
+        """The check for a first success and the write are two steps here."""
         kept = self.fetch([record.task_id for record in records], timeout=timeout)
         for record in records:
             earlier = kept.get(record.task_id)
@@ -66,25 +66,16 @@ class KeyValueBackend(Backend):
             self.set({self.task_prefix + record.task_id: record.body}, expires=record.expires, timeout=timeout)
 
     def fetch(self, task_ids: Sequence[str], *, timeout: float = 5.0) -> dict[str, Record]:
-        """See ``Backend.fetch``."""
-        found: dict[str, Record] = {}
-        for task_id, body in zip(
-            task_ids, self.get([self.task_prefix + task_id for task_id in task_ids], timeout=timeout), strict=True
-        ):
-            if body is not None:
-                found[task_id] = Record(task_id, self.state_of(body), body)
-        return found
+        bodies = self.get([self.task_prefix + task_id for task_id in task_ids], timeout=timeout)
+        found = {task_id: body for task_id, body in zip(task_ids, bodies, strict=True) if body is not None}
+        return {task_id: Record(task_id, self.state_of(body), body) for task_id, body in found.items()}
 
     def wait(self, task_ids: Sequence[str], *, timeout: float | None) -> dict[str, Record]:
-        """See ``Backend.wait``."""
         end = None if timeout is None else self._clock.monotonic() + timeout
         pause = 0.001
         while True:
-            ready = {
-                task_id: record
-                for task_id, record in self.fetch(task_ids, timeout=5.0 if timeout is None else max(timeout, 1.0)).items()
-                if record.state in READY_STATES
-            }
+            known = self.fetch(task_ids, timeout=5.0 if timeout is None else max(timeout, 1.0))
+            ready = {task_id: record for task_id, record in known.items() if record.state in READY_STATES}
             left = None if end is None else end - self._clock.monotonic()
             if ready or (left is not None and left <= 0):
                 return ready
@@ -92,33 +83,24 @@ class KeyValueBackend(Backend):
             pause = min(pause * 1.5, self.poll_longest)
 
     def forget(self, task_ids: Sequence[str], *, timeout: float = 5.0) -> None:
-        """See ``Backend.forget``."""
         self.delete([self.task_prefix + task_id for task_id in task_ids], timeout=timeout)
 
     def store_group(self, group_id: str, body: bytes, *, expires: float | None, timeout: float = 5.0) -> None:
-        """See ``Backend.store_group``."""
         self.set({self.group_prefix + group_id: body}, expires=expires, timeout=timeout)
 
     def fetch_group(self, group_id: str, *, timeout: float = 5.0) -> bytes | None:
-        """See ``Backend.fetch_group``."""
         return self.get([self.group_prefix + group_id], timeout=timeout)[0]
 
     def forget_group(self, group_id: str, *, timeout: float = 5.0) -> None:
-        """See ``Backend.forget_group``."""
         self.delete([self.group_prefix + group_id], timeout=timeout)
 
     def chord_part(self, part: ChordPart, *, timeout: float = 5.0) -> list[bytes] | None:
-        """See ``Backend.chord_part``.
-
-        Each part has a key of its own, and whoever finds all of them there asks a counter whether it is the first to.
-        """
+        """Each part has a key of its own, and whoever finds them all asks a counter whether it is the first."""
         base = f"{self.group_prefix}{part.group_id}."
+        keys = [f"{base}{index}" for index in range(part.size)]
         self.set({f"{base}{part.index}": part.body}, expires=part.expires, timeout=timeout)
-        parts = self.get([f"{base}{index}" for index in range(part.size)], timeout=timeout)
-        bodies = [body for body in parts if body is not None]
-        if len(bodies) < part.size:
+        bodies = [body for body in self.get(keys, timeout=timeout) if body is not None]
+        if len(bodies) < part.size or self.increment(f"{base}done", expires=part.expires, timeout=timeout) != 1:
             return None
-        if self.increment(f"{base}done", expires=part.expires, timeout=timeout) != 1:
-            return None
-        self.delete([f"{base}{index}" for index in range(part.size)], timeout=timeout)
+        self.delete(keys, timeout=timeout)
         return bodies

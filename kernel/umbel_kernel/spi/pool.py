@@ -17,53 +17,32 @@ class PoolCapability(enum.StrEnum):
 
     SOFT_TIME_LIMIT = "soft_time_limit"
     HARD_TIME_LIMIT = "hard_time_limit"
-    TERMINATE = "terminate"
-    """``cancel`` ends a running job."""
-    RECYCLE = "recycle"
-    """``max_jobs_per_child`` and ``max_memory_per_child`` are kept."""
+    TERMINATE = "terminate"  # ``cancel`` ends a running job
+    RECYCLE = "recycle"  # ``max_jobs_per_child`` and ``max_memory_per_child`` are kept
     RESIZE = "resize"
-    ASYNC = "async"
-    """``execute`` may be a coroutine function and runs in an event loop."""
-    PROCESSES = "processes"
-    """Jobs run in other processes: a crash of one leaves the worker alive."""
-    MAIN_THREAD = "main_thread"
-    """Jobs run in the thread that calls ``drive``; the worker's loop gets another."""
+    ASYNC = "async"  # ``execute`` may be a coroutine function and runs in an event loop
+    PROCESSES = "processes"  # jobs run in other processes: a crash of one leaves the worker alive
+    MAIN_THREAD = "main_thread"  # jobs run in the thread that calls ``drive``; the worker's loop gets another
 
 
 @dataclass(slots=True)
 class Job:
-    """One task to run. All of it is plain data that ``marshal`` can carry.
+    """One task to run. All of it is plain data that ``marshal`` can carry."""
 
-    Attributes:
-        id: unique in this pool's life.
-        body: the raw body; it is decoded where the job runs.
-        headers: the message's headers.
-        content_type: of the body.
-        content_encoding: of the body.
-        context: what else the framework wants to have there.
-        soft_limit: seconds of running after which ``SoftTimeLimitExceeded`` is raised inside, or None.
-        hard_limit: seconds of running after which the job is killed, or None.
-    """
-
-    id: int
-    body: bytes
-    headers: dict[str, Any]
+    id: int  # unique in this pool's life
+    body: bytes  # the raw body; it is decoded where the job runs
+    headers: dict[str, Any]  # the message's headers
     content_type: str = "application/json"
     content_encoding: str = "utf-8"
-    context: dict[str, Any] = field(default_factory=dict)
-    soft_limit: float | None = None
-    hard_limit: float | None = None
+    context: dict[str, Any] = field(default_factory=dict)  # what else the framework wants to have there
+    soft_limit: float | None = None  # seconds of running after which ``SoftTimeLimitExceeded`` is raised inside
+    hard_limit: float | None = None  # seconds of running after which the job is killed
 
 
 @dataclass(slots=True)
 class Outcome:
-    """How a job ended.
-
-    Attributes:
-        job_id: whose.
-        value: what ``execute`` returned; None with an error.
-        error: None, or a ``PoolError`` of the pool's own: ``WorkerLostError``, ``TimeLimitExceeded``, ``Terminated``.
-            ``execute`` itself raises nothing but what kills its process.
+    """How a job ended: with what ``execute`` returned, or with an error of the pool's own, such as ``WorkerLostError``,
+    ``TimeLimitExceeded`` or ``Terminated``. ``execute`` itself raises nothing but what kills its process.
     """
 
     job_id: int
@@ -73,11 +52,8 @@ class Outcome:
 
 @dataclass(slots=True)
 class Collected:
-    """What has happened in a pool since the last ``collect``.
-
-    Attributes:
-        started: ids of jobs that began to run, each told once and not after it finished.
-        finished: how jobs ended; a job that began and ended since then is in both.
+    """What has happened in a pool since the last ``collect``: ids of jobs that began to run, each told once and not
+    after it finished, and how jobs ended; a job that began and ended since then is in both.
     """
 
     started: list[int] = field(default_factory=list)
@@ -86,23 +62,15 @@ class Collected:
 
 @dataclass(slots=True)
 class PoolOptions:
-    """How to run the pool.
-
-    Attributes:
-        max_jobs_per_child: replace a child after so many jobs; None for never.
-        max_memory_per_child: replace a child that grew over so many KiB, after its job; None for never.
-        alive_timeout: seconds a new child has to report.
-        lost_wait: seconds to wait for the result of a child that has gone.
-        hostname: the worker's name, for process titles.
-        initialize: called once where jobs will run (in each child, after the fork) before the first.
-        finalize: called there after the last, on an orderly end.
+    """How to run the pool. ``initialize`` is called once where jobs will run (in each child, after the fork) before the
+    first, ``finalize`` there after the last, on an orderly end.
     """
 
-    max_jobs_per_child: int | None = None
-    max_memory_per_child: int | None = None
-    alive_timeout: float = 4.0
-    lost_wait: float = 10.0
-    hostname: str = ""
+    max_jobs_per_child: int | None = None  # replace a child after so many jobs; None for never
+    max_memory_per_child: int | None = None  # replace a child that grew over so many KiB, after its job
+    alive_timeout: float = 4.0  # seconds a new child has to report
+    lost_wait: float = 10.0  # seconds to wait for the result of a child that has gone
+    hostname: str = ""  # the worker's name, for process titles
     initialize: Callable[[], None] | None = None
     finalize: Callable[[], None] | None = None
 
@@ -114,9 +82,7 @@ class Pool(ABC):
     settings: ClassVar[tuple[Setting, ...]] = ()
 
     @abstractmethod
-    def open(
-        self, size: int, execute: Callable[[Job], Any], wake: Callable[[], None], options: PoolOptions
-    ) -> None:
+    def open(self, size: int, execute: Callable[[Job], Any], wake: Callable[[], None], options: PoolOptions) -> None:
         """Get ready to run ``size`` jobs at once.
 
         Args:
@@ -134,10 +100,8 @@ class Pool(ABC):
 
     @abstractmethod
     def submit(self, jobs: Sequence[Job]) -> None:
-        """Take jobs to run, in order, as slots get free. Never blocks, whatever their number.
-
-        The worker holds most of its backlog back and submits little more than there are free slots, or many at once
-        while jobs are short.
+        """Take jobs to run, in order, as slots get free. Never blocks, whatever their number. The worker submits little
+        more than there are free slots, or many at once while jobs are short.
         """
 
     @abstractmethod
@@ -149,9 +113,8 @@ class Pool(ABC):
         """What has happened since the last call. Never blocks. Enforces time limits on the way."""
 
     def next_check(self) -> float | None:
-        """Seconds until ``collect`` should be called although nobody woke the loop, or None.
-
-        A pool that enforces time limits in ``collect`` says here when the next one is due.
+        """Seconds until ``collect`` should be called although nobody woke the loop, or None. A pool that enforces time
+        limits in ``collect`` says here when the next one is due.
         """
         return None
 
@@ -181,15 +144,12 @@ class Pool(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Take no more jobs. Running and submitted ones go on; ``collect`` still brings their outcomes.
-
-        Does not wait; a second call does nothing.
+        """Take no more jobs. Running and submitted ones go on; ``collect`` still brings their outcomes. Does not wait;
+        a second call does nothing.
         """
 
     @abstractmethod
     def terminate(self, *, timeout: float = 5.0) -> None:
-        """End everything now: running jobs are ended where that is possible, their outcomes are lost.
-
-        Also called after ``close`` when all is done, to free what the pool holds. Never raises; a second call does
-        nothing.
+        """End everything now: running jobs are ended where that is possible, their outcomes are lost. Also called after
+        ``close`` when all is done, to free what the pool holds. Never raises; a second call does nothing.
         """

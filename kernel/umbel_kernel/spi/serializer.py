@@ -10,16 +10,13 @@ class Serializer(ABC):
     """Turns values into bytes and back. It has no state and may be used from several threads.
 
     Attributes:
-        name: as in ``task_serializer``.
-        content_type: its MIME type on the wire.
-        content_encoding: ``utf-8`` or ``binary``.
         trusted: whether reading a stranger's bytes is safe. One that is not is refused unless the user's
             ``accept_content`` names it.
     """
 
-    name: ClassVar[str]
-    content_type: ClassVar[str]
-    content_encoding: ClassVar[str] = "utf-8"
+    name: ClassVar[str]  # as in ``task_serializer``
+    content_type: ClassVar[str]  # its MIME type on the wire
+    content_encoding: ClassVar[str] = "utf-8"  # or ``binary``
     trusted: ClassVar[bool] = True
 
     @abstractmethod

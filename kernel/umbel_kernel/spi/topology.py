@@ -32,23 +32,15 @@ class Binding:
 class Queue:
     """A queue and its bindings. ``declare`` creates all of it and is harmless when it is there.
 
-    Attributes:
-        bindings: none means the empty exchange and the queue's own name only.
-        durable: survives a restart of the broker.
-        exclusive: of this connection alone.
-        auto_delete: goes with its last consumer.
-        max_priority: highest priority kept apart (AMQP ``x-max-priority``).
-        expires: seconds unused after which the broker deletes it.
-        message_ttl: seconds after which an undelivered message is dropped.
-        arguments: more, in the broker's own names, such as ``{"x-queue-type": "quorum"}``.
+    ``arguments`` has more, in the broker's own names, such as ``{"x-queue-type": "quorum"}``.
     """
 
     name: str
-    bindings: tuple[Binding, ...] = ()
-    durable: bool = True
-    exclusive: bool = False
-    auto_delete: bool = False
-    max_priority: int | None = None
-    expires: float | None = None
-    message_ttl: float | None = None
+    bindings: tuple[Binding, ...] = ()  # none means the empty exchange and the queue's own name only
+    durable: bool = True  # survives a restart of the broker
+    exclusive: bool = False  # of this connection alone
+    auto_delete: bool = False  # goes with its last consumer
+    max_priority: int | None = None  # the highest priority kept apart (AMQP ``x-max-priority``)
+    expires: float | None = None  # seconds unused after which the broker deletes it
+    message_ttl: float | None = None  # seconds after which an undelivered message is dropped
     arguments: dict[str, Any] = field(default_factory=dict, hash=False)

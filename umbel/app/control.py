@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 from umbel.app.outbox import Outgoing
+from umbel_kernel.errors import ChannelError
 from umbel_kernel.spi.message import Message
 from umbel_kernel.spi.topology import Exchange
+
+logger = logging.getLogger("umbel.app.control")
 
 PIDBOX = Exchange("celery.pidbox", "fanout", durable=False)
 
@@ -33,7 +37,10 @@ class Control:
         message = Message(
             json.dumps(body).encode(), "", PIDBOX.name, headers={"clock": 1, "expires": None}, delivery_mode=1
         )
-        self._app.publisher.publish([Outgoing(message, None)])
+        try:
+            self._app.publisher.publish([Outgoing(message, None)])
+        except ChannelError as error:
+            logger.info("no worker listens for %r: %s", command, error)
 
     def revoke(
         self,

@@ -246,7 +246,7 @@ def _in_order(tasks: Iterable[Any], args: Any = None, kwargs: Any = None) -> lis
     flat: list[Any] = []
     nothing: Any = None
     while ahead:
-        step = ahead.popleft()
+        step = ahead.popleft()._expanded()
         if isinstance(step, _chain):
             ahead.extendleft(reversed(step.unchain_tasks()))
         elif is_empty_group(step):

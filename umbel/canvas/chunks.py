@@ -24,10 +24,8 @@ class chunks(Signature):
     def __init__(self, task: Any, it: Iterable[Any], n: int, **options: Any) -> None:
         app = options.pop("app", None)
         items = it if isinstance(it, list | tuple) else list(it)
-        super().__init__(
-            "celery.chunks", (), {"task": task, "it": items, "n": n}, options,
-            subtask_type="chunks", immutable=True, app=app,
-        )  # fmt: skip
+        # Celery gives these no subtask_type, so what comes off the wire is a call of a task that sends the parcels.
+        super().__init__("celery.chunks", (), {"task": task, "it": items, "n": n}, options, immutable=True, app=app)
 
     def _adopt(self) -> None:
         self["kwargs"]["task"] = maybe_signature(self["kwargs"].get("task"), app=self._app)
@@ -35,6 +33,9 @@ class chunks(Signature):
     def _inner_app(self) -> Any:
         task = self["kwargs"]["task"]
         return task.app if isinstance(task, Signature) else None
+
+    def _expanded(self) -> Any:
+        return self.group().set(**self["options"])
 
     def group(self) -> Any:
         """The parcels as a group of ``xstarmap``."""

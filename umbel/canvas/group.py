@@ -56,7 +56,7 @@ class group(Signature):
     def _members(self, **options: Any) -> Iterator[Any]:
         """Copies of all in it, those of groups inside it in their place; a chain without tasks is passed over."""
         for task in self.tasks:
-            member = maybe_signature(task, app=self._app, clone=True)
+            member = maybe_signature(task, app=self._app, clone=True)._expanded()
             if isinstance(member, group):
                 inherited = {name: value for name, value in member.options.items() if name not in _NOT_PASSED_ON}
                 yield from member._members(**inherited, **options)
@@ -77,9 +77,7 @@ class group(Signature):
         self["options"]["task_id"] = own_id
         self.tasks = list(self._members())
         results = [
-            member.freeze(
-                group_id=group_id or own_id, chord=chord, root_id=root_id, parent_id=parent_id, group_index=index
-            )
+            member.freeze(group_id=group_id, chord=chord, root_id=root_id, parent_id=parent_id, group_index=index)
             for index, member in enumerate(self.tasks)
         ]
         return GroupResult(own_id, results, app=self.app)
@@ -143,13 +141,13 @@ class group(Signature):
         self, members: list[Any], results: list[Any], args: Any, kwargs: Any, options: dict[str, Any]
     ) -> None:
         options = {**options, "add_to_parent": False}
-        plain = [index for index, member in enumerate(members) if member.subtask_type is None]
+        plain = [index for index, member in enumerate(members) if type(member) is Signature]
         if len(plain) > 1:
             calls = [(members[index].task, *members[index]._merge(args, kwargs, options)) for index in plain]
             for index, sent in zip(plain, self.app.send_many(calls), strict=True):
                 results[index].ignored = sent.ignored
         for index, member in enumerate(members):
-            if member.subtask_type is not None or len(plain) == 1:
+            if type(member) is not Signature or len(plain) == 1:
                 sent = member.apply_async(args, kwargs, **options)
                 results[index].ignored = getattr(sent, "ignored", False)
 

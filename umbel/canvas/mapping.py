@@ -23,10 +23,8 @@ class _Mapping(Signature):
     def __init__(self, task: Any, it: Iterable[Any], **options: Any) -> None:
         app = options.pop("app", None)
         items = it if isinstance(it, list | tuple) else list(it)
-        super().__init__(
-            self.TASK, (), {"task": task, "it": items}, options,
-            subtask_type=type(self).__name__, immutable=True, app=app,
-        )  # fmt: skip
+        # Celery gives these no subtask_type, so what comes off the wire is a plain call of the built-in task.
+        super().__init__(self.TASK, (), {"task": task, "it": items}, options, immutable=True, app=app)
 
     def _adopt(self) -> None:
         self["kwargs"]["task"] = maybe_signature(self["kwargs"].get("task"), app=self._app)

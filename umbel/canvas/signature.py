@@ -328,6 +328,10 @@ class Signature(dict[str, Any]):
 
     partial = clone
 
+    def _expanded(self) -> Any:
+        """What takes its place in a group or a chain: itself, unless it stands for several tasks."""
+        return self
+
     def _separate(self) -> None:
         """Copy the signatures inside, after ``clone``."""
 

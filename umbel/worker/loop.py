@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -145,12 +145,14 @@ class Loop:
         assert consumer is not None
         wait = self.timer.run_due()
         self.collect()
-        room = self.room()
-        deliveries = consumer.receive(room, self._timeout(wait))
+        if self.ready:
+            self.feed()
+        deliveries = consumer.receive(self.room(), self._timeout(wait))
         if deliveries:
             self.accept(deliveries)
-            self.settling.flush()
-        self.feed()
+            self.feed()
+            if len(self.settling):
+                self.settling.flush()
 
     def idle_turn(self, timeout: float, wait: Callable[[float], None]) -> None:
         """A turn without a consumer: timers, outcomes and the pool go on.
@@ -337,8 +339,6 @@ class Loop:
 
     def feed(self) -> None:
         """Hand the pool what it can run soon."""
-        if not self.ready:
-            return
         size = self.pool.size
         count = size + min(self._while_short(), MOST) - len(self.running)
         if count <= 0:
@@ -355,6 +355,16 @@ class Loop:
             jobs.append(held.job)
         if jobs:
             self.pool.submit(jobs)
+
+    def cancel(self, task_ids: Sequence[str], signal: str) -> None:
+        """End these tasks where they run and the pool can."""
+        wanted = set(task_ids)
+        for job_id, held in list(self.running.items()):
+            if held.task_id in wanted:
+                try:
+                    self.pool.cancel(job_id, signal)
+                except UmbelError as error:
+                    logger.warning("cannot end task %s[%s]: %s", held.name, held.task_id, error)
 
     # The end
 

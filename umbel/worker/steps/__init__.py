@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from umbel.worker.steps.connection import Connection
 from umbel.worker.steps.consumer import Consumer
+from umbel.worker.steps.control import Control
 from umbel.worker.steps.heartbeat import Heartbeat
 from umbel.worker.steps.loop import Loop
 from umbel.worker.steps.pool import Pool
@@ -11,4 +12,4 @@ from umbel.worker.steps.tasks import Tasks
 from umbel.worker.steps.timer import Timer
 
 WORKER_STEPS = (Timer, Pool, Loop, Consumer)
-CONSUMER_STEPS = (Connection, Heartbeat, Tasks)
+CONSUMER_STEPS = (Connection, Heartbeat, Control, Tasks)

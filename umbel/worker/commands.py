@@ -1,0 +1,53 @@
+"""The commands that a worker answers by remote control."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from umbel.worker.revoked import Revoked
+from umbel.worker.shutdown import Ending
+
+Command = Callable[..., Any]
+
+
+class Commands:
+    """Answers commands. Each is called in the control thread.
+
+    Args:
+        worker: the worker.
+        loop: its loop.
+        revoked: the ids that are not to run.
+    """
+
+    def __init__(self, worker: Any, loop: Any, revoked: Revoked) -> None:
+        self._worker = worker
+        self._loop = loop
+        self._revoked = revoked
+        self.table: dict[str, Command] = {"ping": self.ping, "revoke": self.revoke, "shutdown": self.shutdown}
+
+    def __call__(self, method: str, arguments: Mapping[str, Any]) -> Any:
+        """Run a command; returns its answer, or an ``error`` that says what was wrong with it."""
+        command = self.table.get(method)
+        if command is None:
+            return {"error": f"this worker knows no command {method!r}; it knows {', '.join(sorted(self.table))}"}
+        try:
+            return command(**arguments)
+        except TypeError as error:
+            return {"error": f"wrong arguments for {method!r}: {error}"}
+
+    def ping(self, **_: Any) -> dict[str, str]:
+        """Says that the worker is there."""
+        return {"ok": "pong"}
+
+    def revoke(self, task_id: Any, terminate: bool = False, signal: str = "TERM", **_: Any) -> dict[str, str]:
+        """Do not run these tasks; with ``terminate`` also end those that run."""
+        ids = [task_id] if isinstance(task_id, str) else [each for each in task_id if isinstance(each, str)]
+        self._revoked.add(ids)
+        if terminate:
+            self._worker.context.timer.call_after(0, self._loop.cancel, ids, str(signal).removeprefix("SIG"))
+        return {"ok": f"tasks {', '.join(ids[:20])} flagged as revoked"}
+
+    def shutdown(self, **_: Any) -> None:
+        """End in good order."""
+        self._worker.shutdown.request(Ending.WARM, reason="remote control")

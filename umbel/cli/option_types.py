@@ -1,0 +1,54 @@
+"""Types of options."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
+
+
+class NameList(click.ParamType):
+    """Names with commas between them."""
+
+    name = "names"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[str]:
+        """The names, without blanks around them."""
+        if isinstance(value, list):
+            return value
+        names = [name.strip() for name in str(value).split(",")]
+        if not all(names):
+            self.fail("names with commas between them, as in 'high,low'", param, ctx)
+        return names
+
+
+class LogLevel(click.ParamType):
+    """A log level by name, in any case, or by number."""
+
+    name = "level"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | int:
+        """The level."""
+        text = str(value)
+        if text.isdigit():
+            return int(text)
+        if text.upper() not in LEVELS:
+            self.fail(f"{text!r} is no log level; there are {', '.join(LEVELS)}", param, ctx)
+        return text.upper()
+
+
+class Concurrency(click.ParamType):
+    """A number of slots, or ``auto``."""
+
+    name = "N|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | int:
+        """The number, or ``auto``."""
+        text = str(value).strip().lower()
+        if text == "auto":
+            return text
+        if not text.isdigit():
+            self.fail(f"{value!r} is neither a number nor 'auto'", param, ctx)
+        return int(text)

@@ -1,0 +1,93 @@
+"""``umbel worker``."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any
+
+import click
+
+from umbel.cli.app_command import AppCommand
+from umbel.cli.invocation import Invocation
+from umbel.cli.option_types import Concurrency, LogLevel, NameList
+from umbel.cli.pidfile import pidfile as held_pidfile
+from umbel.cli.planned import WORKER, planned
+from umbel.cli.privileges import check_privileges
+from umbel.model import node
+from umbel.worker.options import WorkerOptions, cpu_count
+from umbel.worker.worker import Worker
+from umbel_kernel import plugins
+
+SECONDS = click.FloatRange(min=0, min_open=True)
+COUNT = click.IntRange(min=1)
+
+
+def _known_pool(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """The pool's name, checked while the user looks."""
+    if value is not None:
+        plugins.load("pools", value)
+    return value
+
+
+@click.command(cls=AppCommand, kind="worker", context_settings={"allow_extra_args": True})
+@click.option("-n", "--hostname", metavar="NAME", help="The worker's name, as in 'w1@%h'. %h is the host, %n its name, %d its domain.")
+@click.option("-l", "--loglevel", type=LogLevel(), default="WARNING", show_default=True, help="What to log, and above.")
+@click.option("-f", "--logfile", metavar="FILE", help="Log there instead of to the terminal.")
+@click.option("--pidfile", metavar="FILE", help="Keep the process id there; a second worker with it does not start.")
+@click.option("-c", "--concurrency", type=Concurrency(), help="Tasks that run at once. Default: one for each processor.")
+@click.option("-P", "--pool", metavar="NAME", callback=_known_pool, help="What runs tasks; `umbel plugins` lists them.")
+@click.option("-Q", "--queues", type=NameList(), help="Read these queues only.")
+@click.option("-X", "--exclude-queues", type=NameList(), help="Do not read these of the app's queues.")
+@click.option("-I", "--include", type=NameList(), help="Import these modules too.")
+@click.option("--prefetch-multiplier", type=click.IntRange(min=0), metavar="N", help="Tasks held for each slot.")
+@click.option("--time-limit", type=SECONDS, metavar="SECONDS", help="Kill a task that runs longer.")
+@click.option("--soft-time-limit", type=SECONDS, metavar="SECONDS", help="Raise SoftTimeLimitExceeded in a task that runs longer.")
+@click.option("--max-tasks-per-child", type=COUNT, metavar="N", help="Replace a pool process after so many tasks.")
+@click.option("--max-memory-per-child", type=COUNT, metavar="KIB", help="Replace a pool process that has grown larger.")
+@click.option("--pool-start-method", type=click.Choice(["fork", "spawn"]), hidden=True)
+@click.option("--purge", "--discard", is_flag=True, help="Drop all messages that wait in its queues first.")
+@click.option("-O", "--optimization", type=click.Choice(["default", "fair"]), default="default", help="Accepted; tasks always go to a free slot.")
+@click.option("--without-gossip", is_flag=True, help="Take no part in gossip.")
+@click.option("--without-mingle", is_flag=True, help="Ask no other workers at the start.")
+@click.option("--without-heartbeat", is_flag=True, help="Do not announce that this worker lives.")
+@click.pass_context
+def worker(
+    ctx: click.Context,
+    concurrency: str | int | None,
+    pidfile: str | None,
+    pool_start_method: str | None,
+    optimization: str,
+    **given: Any,
+) -> int:
+    """Start a worker that runs an app's tasks.
+
+    It ends in good order on Ctrl-C or SIGTERM, after the tasks that run; at once on a second Ctrl-C or SIGQUIT.
+    Settings can be given as words after the options, as in `worker.prefetch_multiplier=10`.
+
+    \b
+    umbel -A proj worker -l INFO
+    umbel -A proj worker -l INFO -Q high,low -c 4
+    umbel -A proj worker -P threads -c 20 -n io@%h
+    """
+    if pool_start_method == "spawn":
+        raise click.UsageError("--pool-start-method spawn is not there yet in umbel: processes are forked.", ctx)
+    invocation = ctx.ensure_object(Invocation)
+    app = invocation.app
+    if ctx.args:
+        app.config_from_cmdline(ctx.args, namespace="worker")
+    options = WorkerOptions(
+        concurrency=cpu_count() if concurrency == "auto" else concurrency or None,  # type: ignore[arg-type]
+        no_color=invocation.no_color or None,
+        quiet=invocation.quiet,
+        extra=ctx.meta.get("umbel.extra", {}),
+        **given,
+    )
+    warning = check_privileges(app.conf.accept_content)
+    if warning:
+        click.echo(f"Warning: {warning}", err=True)
+    made = Worker(app, options)
+    with held_pidfile(node.expand(pidfile, made.hostname)) if pidfile else nullcontext():
+        return made.start()
+
+
+worker.params.extend(planned(WORKER))

@@ -9,6 +9,7 @@ import re
 import runpy
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from importlib.metadata import distribution
@@ -17,6 +18,7 @@ from typing import Any
 
 import pytest
 
+import umbel
 from umbel_kernel.plugins import KINDS, load
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -108,6 +110,7 @@ def test_it_has_tests(folder: Path) -> None:
 
 
 def test_installed_here_is_this_version() -> None:
+    assert umbel.__version__ == VERSION
     names = ["umbel", "umbel-kernel", "umbel-testkit", *map(distribution_of, PLUGINS)]
     assert {name: distribution(name).version for name in names} == dict.fromkeys(names, VERSION)
 
@@ -153,3 +156,16 @@ def test_a_plugins_wheel_names_its_needs_without_a_path(tmp_path: Path) -> None:
     requires = build(redis, tmp_path, release=True).get_all("Requires-Dist", [])
     assert set(requires) == set(project_of(redis)["project"]["dependencies"])
     assert [need for need in requires if "@" in need] == []
+
+
+def test_an_archive_of_the_root_holds_the_root_only(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", str(tmp_path)],
+        cwd=ROOT, check=True, capture_output=True,
+    )  # fmt: skip
+    (path,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        found = {name.split("/")[1] for name in archive.getnames()}
+    assert found == {
+        ".gitignore", "CHANGELOG.md", "LICENSE", "PKG-INFO", "README.md", "VERSION.py", "hatch_build.py", "pyproject.toml", "umbel",
+    }  # fmt: skip

@@ -23,7 +23,7 @@ from umbel_kernel.spi.topology import Queue
 
 logger = logging.getLogger(__name__)
 
-_PATIENCE = 30.0
+_PATIENCE = 10.0
 """Seconds that reading and settling wait for others to let them write."""
 _DUE_AT_ONCE = 1000
 """The most messages that one claim moves from ``later`` to ``ready``."""
@@ -378,7 +378,7 @@ class SqliteConsumer(Consumer):
         return sqlite.execute(statement, (self._member,)).fetchone() is not None
 
     def _settled(self, sqlite: sqlite3.Connection, ids: Sequence[int], requeued: bool) -> None:
-        """Note in the claims that these are done. One that was only acknowledged may stay named: its message is gone."""
+        """Note in the claims that these are done; an acknowledged one may stay named, since its message is gone."""
         batches: dict[tuple[int, int, int], tuple[_Batch, set[int]]] = {}
         for id in ids:
             batch = self._held[id][1]

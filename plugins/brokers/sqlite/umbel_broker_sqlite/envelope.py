@@ -33,7 +33,9 @@ _encode_bytes = json.JSONEncoder(separators=(",", ":"), default=_bytes_out).enco
 _decode = json.JSONDecoder().raw_decode
 _decode_bytes = json.JSONDecoder(object_hook=_bytes_in).raw_decode
 
-NOTHING: list[Any] = ["", "", "", "", {}, None, None, None, {}]
+
+def _nothing() -> list[Any]:
+    return ["", "", "", "", {}, None, None, None, {}]
 
 
 def encode(message: Message) -> str:
@@ -74,7 +76,7 @@ def decode(text: str) -> list[Any]:
     try:
         content = _decode_bytes(text, 1)[0] if text[:1] == "b" else _decode(text)[0]
     except (ValueError, RecursionError, TypeError):
-        return NOTHING[:4] + [{}, None, None, None, {}]
+        return _nothing()
     if type(content) is not list or len(content) != 9:
-        return NOTHING[:4] + [{}, None, None, None, {}]
+        return _nothing()
     return content

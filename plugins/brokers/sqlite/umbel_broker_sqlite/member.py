@@ -18,7 +18,7 @@ from umbel_broker_sqlite import topology
 from umbel_broker_sqlite.presence import Presence
 from umbel_kernel.clock import Clock
 
-LEAST = 1000
+_EXPIRED_AT_ONCE = 1000
 """The most expired messages that one sweep drops, so that no sweep holds others up for long."""
 
 
@@ -30,7 +30,8 @@ def join(sqlite: sqlite3.Connection, presence: Presence, name: str, lease: float
         beat: now, of the monotonic clock.
     """
     row = sqlite.execute(
-        "INSERT INTO umbel_broker_member (name, host, pid, presence, beat, lease) VALUES (?, ?, ?, ?, ?, ?) RETURNING id",
+        "INSERT INTO umbel_broker_member (name, host, pid, presence, beat, lease) "
+        "VALUES (?, ?, ?, ?, ?, ?) RETURNING id",
         (name, socket.gethostname(), os.getpid(), presence.identity, beat, lease),
     ).fetchone()
     presence.hold(row[0])
@@ -48,7 +49,10 @@ def give_back(sqlite: sqlite3.Connection, ids: Sequence[int], due: float | None 
             "UPDATE umbel_broker_message SET deliveries = deliveries + 1 WHERE id = ? RETURNING queue, urgency", (id,)
         ).fetchall()
         for queue, urgency in row:
-            if due is None:
+            if sqlite.execute("SELECT 1 FROM umbel_broker_queue WHERE id = ?", (queue,)).fetchone() is None:
+                # Its queue was deleted while it was held.
+                sqlite.execute("DELETE FROM umbel_broker_message WHERE id = ?", (id,))
+            elif due is None:
                 sqlite.execute("INSERT OR IGNORE INTO umbel_broker_ready VALUES (?, ?, ?)", (queue, urgency, id))
             else:
                 sqlite.execute("INSERT OR IGNORE INTO umbel_broker_later VALUES (?, ?, ?)", (due, id, queue))
@@ -116,10 +120,10 @@ def unused(sqlite: sqlite3.Connection, now: float) -> list[int]:
 def drop_expired(sqlite: sqlite3.Connection, now: float) -> int:
     """Drop waiting messages whose time is over; held ones stay. Returns how many."""
     rows = sqlite.execute(
-        "SELECT m.id, m.queue, m.urgency FROM umbel_broker_message m WHERE m.expires < ?1 AND ("
-        "EXISTS (SELECT 1 FROM umbel_broker_ready r WHERE r.queue = m.queue AND r.urgency = m.urgency AND r.id = m.id)) "
+        "SELECT m.id, m.queue, m.urgency FROM umbel_broker_message m WHERE m.expires < ?1 AND EXISTS "
+        "(SELECT 1 FROM umbel_broker_ready r WHERE r.queue = m.queue AND r.urgency = m.urgency AND r.id = m.id) "
         "LIMIT ?2",
-        (now, LEAST),
+        (now, _EXPIRED_AT_ONCE),
     ).fetchall()
     sqlite.executemany("DELETE FROM umbel_broker_ready WHERE queue = ?2 AND urgency = ?3 AND id = ?1", rows)
     sqlite.executemany("DELETE FROM umbel_broker_message WHERE id = ?", [row[:1] for row in rows])

@@ -68,8 +68,8 @@ def declare(sqlite: sqlite3.Connection, queue: Queue, now: float, owner: int | N
     elif not row[1]:
         # A message made it, before anybody said what it is like.
         sqlite.execute(
-            "UPDATE umbel_broker_queue SET declared = 1, exclusive = ?, auto_delete = ?, max_priority = ?, expires = ?, "
-            "message_ttl = ?, owner = ?, used_at = ? WHERE id = ?",
+            "UPDATE umbel_broker_queue SET declared = 1, exclusive = ?, auto_delete = ?, max_priority = ?, "
+            "expires = ?, message_ttl = ?, owner = ?, used_at = ? WHERE id = ?",
             (*wanted, owner if queue.exclusive else None, now, row[0]),
         )
         changed(sqlite)
@@ -87,8 +87,8 @@ def declare(sqlite: sqlite3.Connection, queue: Queue, now: float, owner: int | N
         ]
         if different:
             raise ChannelError(
-                f"the queue {queue.name!r} is there with other properties: {'; '.join(different)}; declare it as it is, "
-                f"or delete it first"
+                f"the queue {queue.name!r} is there with other properties: {'; '.join(different)}; "
+                f"declare it as it is, or delete it first"
             )
         if row[5] is not None:
             sqlite.execute("UPDATE umbel_broker_queue SET used_at = ? WHERE id = ?", (now, row[0]))
@@ -130,9 +130,13 @@ def bind(sqlite: sqlite3.Connection, queue: str, exchange: Exchange, routing_key
 
 
 def delete(sqlite: sqlite3.Connection, ids: Iterable[int]) -> None:
-    """Delete queues by id with all that is in them, and exchanges that bind nothing any more."""
+    """Delete queues by id with what waits in them, and exchanges that bind nothing any more.
+
+    What is held stays until its holder settles it, or goes when it would come back.
+    """
     for id in ids:
-        for table in ("message", "ready", "later", "subscription", "waiter", "binding"):
+        purge(sqlite, id)
+        for table in ("subscription", "waiter", "binding"):
             sqlite.execute(f"DELETE FROM umbel_broker_{table} WHERE queue = ?", (id,))
         sqlite.execute("DELETE FROM umbel_broker_queue WHERE id = ?", (id,))
         sqlite.execute(
@@ -153,13 +157,14 @@ def ids_of(sqlite: sqlite3.Connection, names: Sequence[str]) -> dict[str, int]:
 
 def purge(sqlite: sqlite3.Connection, id: int) -> int:
     """Drop what waits in a queue, due or not; how many there were."""
-    sqlite.execute(
-        "DELETE FROM umbel_broker_message WHERE id IN (SELECT id FROM umbel_broker_ready WHERE queue = ?) "
-        "OR id IN (SELECT id FROM umbel_broker_later WHERE queue = ?)",
-        (id, id),
-    )
-    ready = sqlite.execute("DELETE FROM umbel_broker_ready WHERE queue = ?", (id,)).rowcount
-    return int(ready + sqlite.execute("DELETE FROM umbel_broker_later WHERE queue = ?", (id,)).rowcount)
+    count = 0
+    for table in ("ready", "later"):
+        # Two statements, and by id: there is no index of messages by queue, so any other way reads all of them.
+        sqlite.execute(
+            f"DELETE FROM umbel_broker_message WHERE id IN (SELECT id FROM umbel_broker_{table} WHERE queue = ?)", (id,)
+        )
+        count += sqlite.execute(f"DELETE FROM umbel_broker_{table} WHERE queue = ?", (id,)).rowcount
+    return count
 
 
 def targets(sqlite: sqlite3.Connection, message: Message, now: float) -> tuple[Target, ...]:

@@ -167,5 +167,6 @@ def test_an_archive_of_the_root_holds_the_root_only(tmp_path: Path) -> None:
     with tarfile.open(path) as archive:
         found = {name.split("/")[1] for name in archive.getnames()}
     assert found == {
-        ".gitignore", "CHANGELOG.md", "LICENSE", "PKG-INFO", "README.md", "VERSION.py", "hatch_build.py", "pyproject.toml", "umbel",
+        ".gitignore", "CHANGELOG.md", "LICENSE", "PKG-INFO", "README.md",
+        "VERSION.py", "hatch_build.py", "pyproject.toml", "umbel",
     }  # fmt: skip

@@ -22,13 +22,14 @@ def add(x, y):
 CALL = "from tasks import add; print([add.delay(n, n).get(timeout=20) for n in range(3)])"
 
 
-def test_tasks_go_through_the_directory(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pool", ["solo", "threads", "prefork"])
+def test_tasks_go_through_the_directory(tmp_path: Path, pool: str) -> None:
     pytest.importorskip("umbel", reason="needs the distribution umbel beside it")
     (tmp_path / "tasks.py").write_text(PROGRAM.format(folder=tmp_path))
     program = str(Path(sys.executable).with_name("umbel"))
     with (tmp_path / "log").open("w") as log:
         worker = subprocess.Popen(
-            [program, "-A", "tasks", "worker", "--pool", "solo"], cwd=tmp_path, stdout=log, stderr=log
+            [program, "-A", "tasks", "worker", "--pool", pool], cwd=tmp_path, stdout=log, stderr=log
         )
     try:
         called = subprocess.run(

@@ -7,9 +7,8 @@ import random
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from umbel_backend_sqlite import schema
 from umbel_backend_sqlite.failure import is_busy, translated
@@ -174,28 +173,6 @@ class Connection:
         except BaseException:
             self.rollback()
             raise
-
-    def execute_one(self, statement: str, arguments: Sequence[Any], deadline: float, doing: str) -> list[Any]:
-        """Run one statement as a transaction of its own; the rows that it returns.
-
-        Raises:
-            OperationalError: as SQLite said, translated.
-        """
-        if not self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
-            raise self._kept_busy(doing)
-        try:
-            sqlite = self._present(doing)
-            pause = _PATIENCE_FIRST
-            while True:
-                try:
-                    return sqlite.execute(statement, arguments).fetchall()
-                except sqlite3.Error as error:
-                    if not is_busy(error) or time.monotonic() >= deadline:
-                        raise translated(error, self.path, doing) from error
-                time.sleep(pause * random.random())
-                pause = min(pause * 1.5, _PATIENCE_MOST)
-        finally:
-            self._lock.release()
 
     def _kept_busy(self, doing: str) -> OperationalError:
         return OperationalError(

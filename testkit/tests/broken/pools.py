@@ -153,8 +153,9 @@ def number(name: str) -> int:
 
 
 class PoolCase(PoolConformance):
-    patience = 3.0
+    patience = 1.5
     quiet = 0.1
+    many = 100  # a fork a job
 
 
 class TestKeepsAll(PoolCase):

@@ -22,11 +22,13 @@ class PoolCase:
 
     Attributes:
         pool_class: the class to check; it is made without arguments.
+        many: how many jobs are many; fewer for a pool that takes long over each.
         patience: the most seconds to wait for what must happen.
         quiet: seconds to watch that something does not happen.
     """
 
     pool_class: ClassVar[type[Pool]]
+    many: ClassVar[int] = 1000
     patience: ClassVar[float] = 20.0
     quiet: ClassVar[float] = 0.3
 

@@ -28,6 +28,7 @@ class Driver:
         self.started: list[int] = []
         self.outcomes: dict[int, Outcome] = {}
         self.wakes = 0
+        self._begun: set[int] = set()
         self._patience = patience
         self._woken = threading.Event()
         self._ids = itertools.count(1)
@@ -52,8 +53,9 @@ class Driver:
         """Collect once, checking what the contract says of ``started`` and ``finished``."""
         collected = self.pool.collect()
         for job_id in collected.started:
-            assert job_id not in self.started, f"job {job_id} was told twice to have begun"
+            assert job_id not in self._begun, f"job {job_id} was told twice to have begun"
             assert job_id not in self.outcomes, f"job {job_id} was told to have begun after it had finished"
+            self._begun.add(job_id)
             self.started.append(job_id)
         for outcome in collected.finished:
             assert outcome.job_id not in self.outcomes, f"job {outcome.job_id} finished twice"

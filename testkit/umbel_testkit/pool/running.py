@@ -64,11 +64,11 @@ class RunningSuite(PoolCase):
         assert sorted(driver.started) == sorted([job_id, *quick])
 
     @looped()
-    def test_a_thousand_jobs(self, driver: Driver) -> None:
-        ids = driver.submit("echo", 1000, body=b"one of many")
-        assert driver.values(ids) == [b"one of many"] * 1000
+    def test_many_jobs(self, driver: Driver) -> None:
+        ids = driver.submit("echo", self.many, body=b"one of many")
+        assert driver.values(ids) == [b"one of many"] * self.many
         driver.watch(0.05)
-        assert len(driver.outcomes) == len(driver.started) == 1000
+        assert len(driver.outcomes) == len(driver.started) == self.many
 
     @looped()
     def test_many_small_batches(self, driver: Driver) -> None:

@@ -1,0 +1,174 @@
+"""Backends that each break one promise that the memory backend keeps."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import pytest
+
+from umbel_backend_memory import MemoryBackend
+from umbel_kernel.spi.backend import READY_STATES, ChordPart, Record
+from umbel_kernel.url import URL
+from umbel_testkit.backend import BackendConformance, json_state_of
+
+
+class BackendCase(BackendConformance):
+    patience = 1.0
+    quiet = 0.05
+    brief = 0.2
+    backend_class: type[MemoryBackend] = MemoryBackend
+
+    @pytest.fixture
+    def make_backend(self) -> Callable[[], MemoryBackend]:
+        return lambda: self.backend_class(URL.parse("memory://broken"), state_of=json_state_of)
+
+
+class TestReplacesSuccess(BackendCase):
+    must_fail = "test_the_first_success_stays"
+
+    class backend_class(MemoryBackend):
+        def store(self, records: Sequence[Record], *, timeout: float = 5.0) -> None:
+            self.forget([record.task_id for record in records])
+            super().store(records)
+
+
+class TestReplacesSuccessInABatch(BackendCase):
+    must_fail = "test_the_first_success_stays_within_a_batch"
+
+    class backend_class(MemoryBackend):
+        def store(self, records: Sequence[Record], *, timeout: float = 5.0) -> None:
+            super().store(list({record.task_id: record for record in records}.values()))
+
+
+class TestEndsTheWaitOnProgress(BackendCase):
+    must_fail = "test_all_that_are_ready_come"
+
+    class backend_class(MemoryBackend):
+        def wait(self, task_ids: Sequence[str], *, timeout: float | None) -> dict[str, Record]:
+            return self.fetch(task_ids) or super().wait(task_ids, timeout=timeout)
+
+
+class TestTakesFromOtherWaiters(BackendCase):
+    must_fail = "test_every_waiter_is_told"
+
+    class backend_class(MemoryBackend):
+        def wait(self, task_ids: Sequence[str], *, timeout: float | None) -> dict[str, Record]:
+            found = super().wait(task_ids, timeout=None if timeout is None else min(timeout, 1.0))
+            with lock:
+                taken = {name: record for name, record in found.items() if name not in seen}
+                seen.update(taken)
+            return taken
+
+
+seen: set[str] = set()
+lock = threading.Lock()
+
+
+class TestNeverTellsWaiters(BackendCase):
+    must_fail = "test_a_store_ends_the_wait"
+
+    class backend_class(MemoryBackend):
+        def wait(self, task_ids: Sequence[str], *, timeout: float | None) -> dict[str, Record]:
+            found = self.fetch(task_ids)
+            ready = {name: record for name, record in found.items() if record.state in READY_STATES}
+            if not ready and timeout != 0:
+                threading.Event().wait(5.0 if timeout is None else min(timeout, 5.0))
+            return ready
+
+
+class TestKeepsWhatHasExpired(BackendCase):
+    must_fail = "test_what_has_expired_is_gone"
+
+    class backend_class(MemoryBackend):
+        def store(self, records: Sequence[Record], *, timeout: float = 5.0) -> None:
+            super().store([replace(record, expires=None) for record in records])
+
+
+class TestInventsRecords(BackendCase):
+    must_fail = "test_what_is_not_known_is_left_out"
+
+    class backend_class(MemoryBackend):
+        def fetch(self, task_ids: Sequence[str], *, timeout: float = 5.0) -> dict[str, Record]:
+            return {task_id: Record(task_id, "PENDING", b"{}") for task_id in task_ids} | super().fetch(task_ids)
+
+
+class TestCountsPartsTwice(BackendCase):
+    must_fail = "test_a_part_that_ends_twice_counts_once"
+
+    class backend_class(MemoryBackend):
+        def chord_part(self, part: ChordPart, *, timeout: float = 5.0) -> list[bytes] | None:
+            with lock:
+                parts.setdefault(part.group_id, []).append(part.body)
+                return parts[part.group_id] if len(parts[part.group_id]) == part.size else None
+
+
+class TestCompletesForEverybodyAfter(BackendCase):
+    must_fail = "test_parts_after_the_end_bring_nothing"
+
+    class backend_class(MemoryBackend):
+        def chord_part(self, part: ChordPart, *, timeout: float = 5.0) -> list[bytes] | None:
+            with lock:
+                by_index = indexed.setdefault(part.group_id, {})
+                by_index[part.index] = part.body
+                return [by_index[index] for index in sorted(by_index)] if len(by_index) == part.size else None
+
+
+class TestBringsPartsInOrderOfArrival(BackendCase):
+    must_fail = "test_the_last_part_brings_all_in_order"
+
+    class backend_class(MemoryBackend):
+        def chord_part(self, part: ChordPart, *, timeout: float = 5.0) -> list[bytes] | None:
+            found = super().chord_part(part)
+            with lock:
+                arrived = parts.setdefault(part.group_id, [])
+                arrived.append(part.body)
+                return found and arrived
+
+
+class TestCountsWithoutALock(BackendCase):
+    must_fail = "test_exactly_one_caller_of_many_threads_completes"
+
+    class backend_class(MemoryBackend):
+        def chord_part(self, part: ChordPart, *, timeout: float = 5.0) -> list[bytes] | None:
+            by_index = indexed.setdefault(part.group_id, {})
+            if len(by_index) >= part.size:
+                return None
+            by_index[part.index] = part.body
+            threading.Event().wait(0.002)
+            return [by_index[index] for index in sorted(by_index)] if len(by_index) == part.size else None
+
+
+parts: dict[str, list[bytes]] = {}
+indexed: dict[str, dict[int, bytes]] = {}
+
+
+class TestMixesGroupsAndTasks(BackendCase):
+    must_fail = "test_groups_and_tasks_are_kept_apart"
+
+    class backend_class(MemoryBackend):
+        def store_group(self, group_id: str, body: bytes, *, expires: float | None, timeout: float = 5.0) -> None:
+            self.store([Record(group_id, "SUCCESS", body)])
+
+        def fetch_group(self, group_id: str, *, timeout: float = 5.0) -> bytes | None:
+            found = self.fetch([group_id]).get(group_id)
+            return found and found.body
+
+
+class TestForgetsReadyOnly(BackendCase):
+    must_fail = "test_forget_drops_ready_and_not_ready"
+
+    class backend_class(MemoryBackend):
+        def forget(self, task_ids: Sequence[str], *, timeout: float = 5.0) -> None:
+            super().forget([name for name, record in self.fetch(task_ids).items() if record.state in READY_STATES])
+
+
+class TestPollsAndClaimsToPush(BackendCase):
+    must_fail = "test_push_is_quick"
+
+    class backend_class(MemoryBackend):
+        def wait(self, task_ids: Sequence[str], *, timeout: float | None) -> dict[str, Record]:
+            while not (found := super().wait(task_ids, timeout=0)):
+                threading.Event().wait(0.4)
+            return found

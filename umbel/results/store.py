@@ -21,6 +21,9 @@ from umbel_kernel.spi.backend import Backend, BackendCapability, ChordPart, Reco
 
 _EXCEPTION_STATES = states.EXCEPTION_STATES
 
+_PATIENCE = 30.0
+"""Seconds of one wait without a limit: with none at all, a backend gives up as soon as its store is away."""
+
 
 class _Settings:
     """What is read of the configuration, once, since records are made on the path of every task."""
@@ -218,12 +221,18 @@ class ResultStore:
         return found
 
     def wait_for(self, task_ids: Sequence[str], timeout: float | None) -> dict[str, ResultDocument]:
-        """Wait until at least one of these has ended; what is known of all that have. One ``Backend.wait``.
+        """Wait until at least one of these has ended; what is known of all that have.
 
         Args:
             timeout: seconds; None waits for ever, 0 just looks. An empty dict is returned when it is over.
+
+        Raises:
+            OperationalError: the store went away and did not come back within the timeout, or within half a minute.
         """
-        return {task_id: self._open(record) for task_id, record in self.backend.wait(task_ids, timeout=timeout).items()}
+        while True:
+            found = self.backend.wait(task_ids, timeout=_PATIENCE if timeout is None else timeout)
+            if found or timeout is not None:
+                return {task_id: self._open(record) for task_id, record in found.items()}
 
     def get_task_meta(self, task_id: str, cache: bool = True) -> dict[str, Any]:
         """What is known of a task as a dict with the members of Celery's."""

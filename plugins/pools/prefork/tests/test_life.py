@@ -25,10 +25,10 @@ def act(job: Job) -> Any:
     if verb == "sleep":
         time.sleep(float(rest))
     elif verb == "stubborn":
+        seconds, _, ready = rest.partition(" ")
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        end = time.monotonic() + float(rest)
-        while time.monotonic() < end:
-            time.sleep(0.01)
+        Path(ready).touch()
+        time.sleep(float(seconds))
     elif verb == "swell":
         swollen.append(bytearray(os.urandom(1024)) * 1024 * int(rest))
     elif verb == "wait":
@@ -207,16 +207,32 @@ def test_interrupt_of_the_terminal_does_not_reach_jobs(
     assert loop.outcomes[2].value == [True, True]
 
 
-def test_terminate_kills_what_does_not_listen(open_loop: Callable[..., Any], job: Callable[..., Job]) -> None:
+def test_terminate_kills_what_does_not_listen(
+    open_loop: Callable[..., Any], job: Callable[..., Job], tmp_path: Path
+) -> None:
     loop = open_loop(2, act)
-    loop.ready()
-    loop.pool.submit([job(1, "stubborn 60"), job(2, "sleep 60")])
+    loop.pool.submit([job(1, f"stubborn 60 {tmp_path / 'ready'}"), job(2, "sleep 60")])
+    loop.until((tmp_path / "ready").exists)
     loop.until(lambda: len(loop.started) == 2)
     pids = loop.pool.info()["processes"]
     began = time.monotonic()
     loop.pool.terminate(timeout=0.5)
     assert time.monotonic() - began < 1.5
     assert not any(os.path.exists(f"/proc/{pid}") for pid in pids)
+
+
+def test_child_that_survives_its_signal_is_used_again(
+    open_loop: Callable[..., Any], job: Callable[..., Job], tmp_path: Path
+) -> None:
+    loop = open_loop(1, act)
+    loop.pool.submit([job(1, f"stubborn 0.3 {tmp_path / 'ready'}")])
+    loop.until((tmp_path / "ready").exists)
+    loop.until(lambda: 1 in loop.started)
+    assert loop.pool.cancel(1, "SIGTERM")
+    (pid,) = loop.pool.info()["processes"]
+    loop.pool.submit([job(2)])
+    loop.until(lambda: 2 in loop.outcomes, within=5)
+    assert loop.outcomes[1].value == loop.outcomes[2].value == pid
 
 
 def test_closed_pool_finishes_what_it_has(open_loop: Callable[..., Any], job: Callable[..., Job]) -> None:

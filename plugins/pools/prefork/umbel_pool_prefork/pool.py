@@ -9,6 +9,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from umbel_kernel.errors import PoolError, Terminated, TimeLimitExceeded, WorkerLostError
@@ -18,16 +19,10 @@ from umbel_pool_prefork.death import signal_number
 from umbel_pool_prefork.frame import Said
 from umbel_pool_prefork.nursery import Nursery
 from umbel_pool_prefork.pace import AHEAD
-from umbel_pool_prefork.slot import Slot, await_ends
+from umbel_pool_prefork.slot import REPRIEVE, SILENCE, Slot, await_ends
 from umbel_pool_prefork.watcher import Watcher, make_watcher
 
 logger = logging.getLogger(__name__)
-
-START_GRACE = 0.01
-"""Seconds after which the loop looks whether a job that was sent has begun."""
-
-SILENCE = 1.0
-"""Seconds after which jobs that a child left lying go to another."""
 
 FAREWELL = 10.0
 """Seconds that a child which leaves in good order has for ``finalize`` before it is killed."""
@@ -89,7 +84,11 @@ class PreforkPool(Pool):
         """
         if size < 1:
             raise PoolError(f"a pool of {size} processes cannot run anything; give a concurrency of at least 1")
-        self._options = options
+        self._options = options = replace(
+            options,
+            max_jobs_per_child=options.max_jobs_per_child or None,
+            max_memory_per_child=options.max_memory_per_child or None,
+        )
         self._nursery = Nursery(execute, options, self._abandon)
         self._watcher = make_watcher(wake)
         gc.collect()
@@ -171,27 +170,7 @@ class PreforkPool(Pool):
         if nursery.broken is not None or self._refused:
             return 0.0
         now = time.monotonic()
-        due = math.inf
-        for slot in self._all():
-            if slot.deadline is not None:
-                due = min(due, slot.deadline)
-            elif not slot.up:
-                due = min(due, slot.born + self._options.alive_timeout)
-            if slot.silent:
-                due = min(due, now + SILENCE)
-            running = slot.running() if slot.staged else None
-            if running is not None:
-                number, job, since = running
-                if number > slot.told:
-                    return 0.0
-                if job.hard_limit is not None and slot.verdict is None:
-                    due = min(due, since + job.hard_limit)
-                if job.soft_limit is not None and slot.softened < number:
-                    due = min(due, since + job.soft_limit)
-                if len(slot.staged) > 1:
-                    due = min(due, since + AHEAD)
-            elif slot.staged:
-                due = min(due, now + START_GRACE)
+        due = min((slot.due(now, self._options.alive_timeout) for slot in self._all()), default=math.inf)
         if self._wanting():
             due = min(due, nursery.due)
         return None if due == math.inf else max(0.0, due - now)
@@ -273,6 +252,7 @@ class PreforkPool(Pool):
         self._backlog.clear()
         slots = self._all()
         for slot in slots:
+            self._read(slot, Collected())
             slot.reclaim()
             slot.dismiss(now=slot.running() is not None)
             if slot.running() is not None:
@@ -391,6 +371,8 @@ class PreforkPool(Pool):
         if not staged:
             if slot.leaving and slot.deadline is None:
                 slot.deadline = now + FAREWELL
+            if slot.verdict is not None and now - slot.touched >= REPRIEVE and slot.process.exitcode is None:
+                slot.verdict = None
             if slot.silent and slot.stamp.begun >= slot.sent:
                 slot.silent = False
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import select
 import signal
@@ -17,9 +18,19 @@ from umbel_kernel.errors import PoolError
 from umbel_kernel.spi.pool import Job
 from umbel_pool_prefork.death import exit_text
 from umbel_pool_prefork.frame import Frames, pack_jobs
+from umbel_pool_prefork.pace import AHEAD
 from umbel_pool_prefork.stamp import Stamp
 
 logger = logging.getLogger(__name__)
+
+START_GRACE = 0.01
+"""Seconds after which the pool looks whether a job that was sent has begun."""
+
+SILENCE = 1.0
+"""Seconds after which jobs that a child left lying go to another."""
+
+REPRIEVE = 0.1
+"""Seconds after which a child that survived the signal meant for its job is used again."""
 
 READ_SIZE = 262144
 READ_LIMIT = 4 * 1024 * 1024
@@ -129,6 +140,31 @@ class Slot:
         job = self.staged.get(number)
         return None if job is None else (number, job, since)
 
+    def due(self, now: float, alive_timeout: float) -> float:
+        """The monotonic time at which the pool should look at this child, if nothing happens before."""
+        due = math.inf
+        if self.deadline is not None:
+            due = self.deadline
+        elif not self.up:
+            due = self.born + alive_timeout
+        if self.silent:
+            due = min(due, now + SILENCE)
+        if not self.staged:
+            return due if self.verdict is None else min(due, self.touched + REPRIEVE)
+        running = self.running()
+        if running is None:
+            return min(due, now + START_GRACE)
+        number, job, since = running
+        if number > self.told:
+            return now
+        if job.hard_limit is not None and self.verdict is None:
+            due = min(due, since + job.hard_limit)
+        if job.soft_limit is not None and self.softened < number:
+            due = min(due, since + job.soft_limit)
+        if len(self.staged) > 1:
+            due = min(due, since + AHEAD)
+        return due
+
     def kill(self, number: int = signal.SIGKILL) -> None:
         """Send a signal, if the process is still there."""
         if self.process.exitcode is None:
@@ -151,7 +187,10 @@ class Slot:
 
     def death_text(self) -> str:
         """How the child ended, in words."""
-        said = f"process {self.pid} ended: {exit_text(self.process.exitcode)}"
+        code = self.process.exitcode
+        said = f"process {self.pid} ended: {exit_text(code)}"
+        if code == -signal.SIGKILL and self.verdict is None and not self.complaint:
+            said += "; if nobody sent that, the system was out of memory: see its log"
         return f"{said}; {self.complaint}" if self.complaint else said
 
     def close(self) -> None:

@@ -65,7 +65,7 @@ class Watcher(ABC):
         if self._thread is not None:
             os.write(self._stop_write, b"x")
             self.arm()
-            self._thread.join()
+            self._thread.join(1.0)
         self.abandon()
 
     def _run(self) -> None:

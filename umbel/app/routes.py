@@ -91,10 +91,9 @@ class Router:
         Raises:
             QueueNotFound: the queue is not known and may not be made.
         """
-        chosen: dict[str, Any] = {}
-        if "queue" not in options and "exchange" not in options:
-            chosen = self._ask(name, args, kwargs, options, task)
-        merged = {**chosen, **{key: value for key, value in options.items() if value is not None}}
+        merged = {key: value for key, value in options.items() if value is not None}
+        if self.routes and "queue" not in merged and "exchange" not in merged:
+            merged = {**self._ask(name, args, kwargs, options, task), **merged}
         queue = merged.get("queue")
         if isinstance(queue, str):
             merged["queue"] = self._queues[queue]

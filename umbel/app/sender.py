@@ -14,6 +14,7 @@ from umbel.wire.task_message import NO_EMBED, header_template, protocol_1_body
 from umbel_kernel.errors import ConfigurationError
 from umbel_kernel.spi.broker import BrokerCapability
 from umbel_kernel.spi.message import Message
+from umbel_kernel.spi.topology import Queue
 
 _HEADER_OPTIONS = {
     "shadow": "shadow",
@@ -28,7 +29,9 @@ _HEADER_OPTIONS = {
     "argsrepr": "argsrepr",
     "kwargsrepr": "kwargsrepr",
 }
+_IN_TEMPLATE = frozenset(("serializer", "compression", "priority", "queue", "ignore_result", "time_limit", "soft_time_limit"))
 _EMBED_OPTIONS = {"link": "callbacks", "link_error": "errbacks", "chain": "chain", "chord": "chord"}
+_TIMES = frozenset(("eta", "countdown", "expires"))
 
 
 class Sender:
@@ -53,13 +56,19 @@ class Sender:
         self.levels = conf.task_repr_maxlevels
         self.protocol_1 = conf.task_protocol == 1
         self.inherit_priority = conf.task_inherit_parent_priority
-        self._plain_queue = None
-        if app.router.plain and not {"queue", "exchange", "routing_key"} & set(self.defaults):
-            queue = app.queues[conf.task_default_queue]
-            if queue.bindings[0].exchange.type == "direct":
-                self._plain_queue = queue
-        simple = {"serializer", "compression", "priority", "queue"}
-        self.simple = not (set(self.defaults) - simple) and not self.protocol_1 and not self.inherit_priority
+        self._limits = [self.defaults.get("time_limit"), self.defaults.get("soft_time_limit")]
+        self.template["timelimit"] = self._limits
+        self.template["ignore_result"] = bool(self.defaults.get("ignore_result"))
+        self._plain_queue = self._find_plain_queue()
+
+    def _find_plain_queue(self) -> Queue | None:
+        """The queue of calls without options, when all that is special about them stands in the template."""
+        app = self.app
+        if self.protocol_1 or self.inherit_priority or not app.router.plain or set(self.defaults) - _IN_TEMPLATE:
+            return None
+        name = self.defaults.get("queue") or app.conf.task_default_queue
+        queue: Queue = app.queues[name] if isinstance(name, str) else name
+        return queue if queue.bindings[0].exchange.type == "direct" else None
 
     def make(self, args: Any, kwargs: Any, options: Mapping[str, Any]) -> tuple[str, Outgoing]:
         """The id and the message of one call.
@@ -77,7 +86,8 @@ class Sender:
             kwargs = {}
         elif not isinstance(kwargs, Mapping):
             raise TypeError(f"task keyword arguments must be a mapping, not {type(kwargs).__name__}")
-        if options or not self.simple or self._plain_queue is None:
+        queue = self._plain_queue
+        if options or queue is None:
             return self._make_with(args, kwargs, {**self.defaults, **options})
         task_id = uuid()
         headers = self.template.copy()
@@ -85,7 +95,6 @@ class Sender:
         headers["argsrepr"] = brief(args, 1024, self.levels)
         headers["kwargsrepr"] = brief(kwargs, 1024, self.levels)
         body, content_type, content_encoding = self._encode((args, kwargs, NO_EMBED), self.serializer, headers)
-        queue = self._plain_queue
         message = Message(
             body,
             queue.name,
@@ -116,9 +125,9 @@ class Sender:
         task_id = options.get("task_id") or uuid()
         headers = self.template.copy()
         headers["id"] = task_id
-        for option, header in _HEADER_OPTIONS.items():
-            value = options.get(option)
-            if value is not None:
+        for option, value in options.items():
+            header = _HEADER_OPTIONS.get(option)
+            if header is not None and value is not None:
                 headers[header] = value
         headers["root_id"] = headers["root_id"] or task_id
         if headers["argsrepr"] is None:
@@ -126,11 +135,13 @@ class Sender:
         if headers["kwargsrepr"] is None:
             headers["kwargsrepr"] = brief(kwargs, 1024, self.levels)
         headers["timelimit"] = [options.get("time_limit"), options.get("soft_time_limit")]
-        now = app.now()
-        eta = _point(options.get("eta"), options.get("countdown"), now, app.timezone, "eta", "countdown")
-        expires = _expires(options.get("expires"), now, app.timezone)
-        headers["eta"] = eta.isoformat() if eta is not None else None
-        headers["expires"] = expires.isoformat() if expires is not None else None
+        eta = None
+        if options.keys() & _TIMES:
+            now = app.now()
+            eta = _point(options.get("eta"), options.get("countdown"), now, app.timezone, "eta", "countdown")
+            expires = _expires(options.get("expires"), now, app.timezone)
+            headers["eta"] = eta.isoformat() if eta is not None else None
+            headers["expires"] = expires.isoformat() if expires is not None else None
         stamped = options.get("stamped_headers")
         if stamped:
             headers["stamped_headers"] = list(stamped)
@@ -140,7 +151,7 @@ class Sender:
         if options.get("headers"):
             headers.update(options["headers"])
         embed: Any = NO_EMBED
-        if any(options.get(option) for option in _EMBED_OPTIONS):
+        if options.keys() & _EMBED_OPTIONS.keys():
             embed = {name: options.get(option) or None for option, name in _EMBED_OPTIONS.items()}
             for name in ("callbacks", "errbacks"):
                 if embed[name] is not None and (isinstance(embed[name], Mapping) or not isinstance(embed[name], list | tuple)):

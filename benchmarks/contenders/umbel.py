@@ -61,5 +61,10 @@ def enqueue(count: int) -> None:
         noop.delay()
 
 
+def enqueue_many(count: int) -> None:
+    for start in range(0, count, 1000):
+        app.send_many([(noop.name, (), {}, {})] * min(1000, count - start))
+
+
 def call(value: int) -> int:
     return echo.delay(value).get(timeout=10)

@@ -24,6 +24,8 @@ def text(results: dict[str, Any]) -> str:
         for name, said in results["contenders"].items()
     )
     rounds = f"medians of {results['rounds']} interleaved rounds" if results["rounds"] > 1 else "one round"
+    if not results["complete"]:
+        rounds += ", interrupted, so that some figures have fewer"
     return (
         f"Made on {results['date'][:10]} by `{results['command']}`: {results['tasks']:,} tasks, "
         f"{results['calls']} calls, {rounds}. {machine['cores']} cores ({machine['processor']}), "

@@ -39,7 +39,9 @@ def results(settings: Settings, contenders: list[dict[str, Any]], cells: list[Ce
         "command": command,
         "tasks": settings.tasks,
         "calls": settings.calls,
-        "rounds": settings.rounds,
+        # Rounds that were really taken: fewer than asked for where the run was interrupted.
+        "rounds": max(len(cell.samples) for cell in cells),
+        "complete": all(cell.failure or len(cell.samples) == settings.rounds for cell in cells),
         "machine": _machine(settings),
         "contenders": {
             c["name"]: {"versions": c["versions"], "acknowledges": c["acknowledges"], "note": c["note"]}

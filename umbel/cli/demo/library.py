@@ -1,0 +1,34 @@
+"""The input of the demo: the source files of the Python standard library on this machine."""
+
+from __future__ import annotations
+
+import sysconfig
+from pathlib import Path
+
+ROOT = Path(sysconfig.get_path("stdlib")).resolve()
+_INSTALLED = {"site-packages", "dist-packages"}
+
+
+def sources(limit: int | None = None) -> list[str]:
+    """The paths of the files below ``ROOT``, in order of their names, the first ``limit`` of them.
+
+    What has been installed there by package managers does not count.
+    """
+    found = sorted(
+        path.relative_to(ROOT).as_posix()
+        for path in ROOT.rglob("*.py")
+        if not _INSTALLED & {*path.relative_to(ROOT).parts} and path.is_file()
+    )
+    return found[:limit]
+
+
+def read(relative: str) -> bytes:
+    """The content of one of the files.
+
+    Raises:
+        ValueError: the path leads out of the library; a message must not be able to read other files.
+    """
+    path = (ROOT / relative).resolve()
+    if path.suffix != ".py" or not path.is_relative_to(ROOT):
+        raise ValueError(f"{relative!r} is no source file of the standard library")
+    return path.read_bytes()

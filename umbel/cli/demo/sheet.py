@@ -1,0 +1,76 @@
+"""What the demo prints at the end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich import box
+from rich.columns import Columns
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+
+def print_sheet(console: Console, found: dict[str, Any], elapsed: float, slots: int) -> None:
+    """Print the totals, the names and the slowest tasks.
+
+    Args:
+        found: what the demo's last task returned.
+        elapsed: seconds from the first task sent to the last result.
+        slots: how many tasks ran at once.
+    """
+    console.print()
+    console.print(_totals(found, elapsed, slots))
+    console.print()
+    tables = [_names(found), _slowest(found)]
+    if console.width < 84:
+        for table in tables:
+            console.print(table)
+    else:
+        console.print(Columns(tables, padding=(0, 4)))
+    for path, error in found["unparsed"][:3]:
+        console.print(Text(f"not valid Python: {path} ({error})", "dim"))
+    more = len(found["unparsed"]) - 3
+    if more > 0:
+        console.print(Text(f"… and {more} more, most of them test data that is meant to be wrong", "dim"))
+
+
+def _totals(found: dict[str, Any], elapsed: float, slots: int) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, title="The standard library in numbers", title_style="bold", title_justify="left")
+    values = {
+        "files": f"{found['files']:,}",
+        "lines": f"{found['lines']:,}",
+        "classes": f"{found['classes']:,}",
+        "functions": f"{found['functions']:,}",
+        "names": f"{found['distinct_names']:,}",
+        "not parsed": f"{len(found['unparsed']):,}",
+        "tasks": f"{found['files'] + 1:,}",
+        "seconds": f"{elapsed:.1f}",
+        "tasks/s": f"{(found['files'] + 1) / elapsed:,.0f}",
+        "slots busy": f"{min(found['seconds'] / elapsed / slots, 1):.0%}",
+    }
+    for name in values:
+        table.add_column(name, justify="right")
+    table.add_row(*(Text(value, "bold green") for value in values.values()))
+    return table
+
+
+def _names(found: dict[str, Any]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, title="Most used names", title_style="bold", title_justify="left")
+    table.add_column("name", style="cyan")
+    table.add_column("times", justify="right")
+    table.add_column("")
+    most = max((times for _, times in found["names"]), default=1)
+    for name, times in found["names"]:
+        table.add_row(name, f"{times:,}", Text("█" * max(1, round(12 * times / most)), "cyan"))
+    return table
+
+
+def _slowest(found: dict[str, Any]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, title="Slowest tasks", title_style="bold", title_justify="left")
+    table.add_column("file", style="magenta", overflow="fold")
+    table.add_column("lines", justify="right")
+    table.add_column("ms", justify="right")
+    for seconds, path, lines in found["slowest"]:
+        table.add_row(path, f"{lines:,}", f"{seconds * 1000:,.0f}")
+    return table

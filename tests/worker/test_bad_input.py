@@ -57,7 +57,9 @@ def _headers(**changed: Any) -> dict[str, Any]:
 
 
 def _dead(app: Umbel) -> list[Delivery]:
-    consumer = app.connections.broker().consumer([app.queues[app.conf.worker_dead_letter_queue]])
+    broker, queue = app.connections.broker(), app.queues[app.conf.worker_dead_letter_queue]
+    broker.declare([queue])
+    consumer = broker.consumer([queue])
     found: list[Delivery] = []
     end = time.monotonic() + 5
     while time.monotonic() < end:

@@ -16,6 +16,8 @@ from umbel_kernel.errors import ConfigurationError, OperationalError
 
 _PATIENCE_FIRST = 0.00005
 _PATIENCE_MOST = 0.004
+_LEAST_SQLITE = (3, 38, 0)
+"""The first that always has RETURNING and json_each."""
 _LOOK_EVERY = 0.05
 """Seconds between two looks whether the file is still the one that was opened; a look costs 2 µs."""
 
@@ -59,6 +61,10 @@ class Connection:
         with self._lock:
             if self._sqlite is not None:
                 return
+            if sqlite3.sqlite_version_info < _LEAST_SQLITE:
+                raise ConfigurationError(
+                    f"this Python has SQLite {sqlite3.sqlite_version}; version 3.38 of 2022 or a later one is needed"
+                )
             directory = os.path.dirname(self.path)
             if not os.path.isdir(directory):
                 raise ConfigurationError(

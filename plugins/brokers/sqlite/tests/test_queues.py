@@ -252,6 +252,34 @@ def test_every_waiter_gets_its_share(make: Callable[..., SqliteBroker], limit: i
     assert sorted(found) == [b"0", b"1", b"2"]
 
 
+def test_a_dead_waiter_does_not_swallow_the_ring(make: Callable[..., SqliteBroker]) -> None:
+    broker = make()
+    broker.declare([Queue("tasks")])
+    consumer = make(sqlite_poll_interval=30.0).consumer([Queue("tasks")])
+    reading = Background(lambda: consumer.receive(1, 20.0))
+
+    def with_ghosts() -> bool:
+        with broker._connection.transaction(time.monotonic() + 5, "test") as connection:
+            rows = [(-number, f"@umbel-nobody-{number}") for number in range(3)]
+            connection.executemany(
+                "INSERT OR IGNORE INTO umbel_broker_waiter SELECT queue, ?, ? FROM umbel_broker_waiter LIMIT 1", rows
+            )
+            return bool(connection.execute("SELECT count(*) FROM umbel_broker_waiter").fetchone()[0] == 4)
+
+    eventually(with_ghosts, within=5, what="a waiter among three ghosts")
+    broker.publish([Message(b"1", "tasks")])
+    assert [found.body for found in reading.result(within=5)] == [b"1"]
+
+
+def test_members_of_before_a_restart_of_the_machine_are_lost(make: Callable[..., SqliteBroker]) -> None:
+    before, after = TestClock(), TestClock()
+    broker, other = make(before), make(after)
+    broker.publish([Message(b"1", "tasks")])
+    assert len(broker.consumer([Queue("tasks")]).receive(1, 0)) == 1
+    after.since_start = 5.0
+    assert [found.body for found in other.consumer([Queue("tasks")]).receive(1, 0)] == [b"1"]
+
+
 def test_a_lost_ring_costs_only_the_poll_interval(make: Callable[..., SqliteBroker]) -> None:
     broker = make()
     broker.declare([Queue("tasks")])

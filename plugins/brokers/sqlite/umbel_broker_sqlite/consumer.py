@@ -176,7 +176,7 @@ class SqliteConsumer(Consumer):
             woken = self._doorbell.was_woken()
             wait = not woken and (end is None or time.monotonic() < end)
             if limit > 0:
-                if self._may_have_come():
+                if self._may_have_come(wait):
                     found = self._claim(limit, wait)
                     if found:
                         return found
@@ -201,9 +201,9 @@ class SqliteConsumer(Consumer):
                 # What this connection wrote itself does not change its data version.
                 self._seen = None
 
-    def _may_have_come(self) -> bool:
-        """False when nobody wrote since nothing was found."""
-        if self._seen is None or not self._registered:
+    def _may_have_come(self, wait: bool) -> bool:
+        """False when nobody wrote since nothing was found, and nothing has to be written before a wait."""
+        if self._seen is None or (wait and not self._registered):
             return True
         if self._next_due is not None and self._clock.time() >= self._next_due:
             return True
@@ -227,8 +227,30 @@ class SqliteConsumer(Consumer):
             self._ringer.ring(following)
         if not found:
             return []
-        batch = _Batch((max(row[1] for _, row in found), self._member, self._number), set())
-        return [self._delivery(name, row, batch) for name, row in found]
+        batch = _Batch((max(row[1] for _, row in found), self._member, self._number), {row[1] for _, row in found})
+        held = self._held
+        out = []
+        for queue, (_, id, deliveries, _, envelope, body) in found:
+            exchange, key, content_type, encoding, headers, correlation_id, reply_to, priority, more = decode(envelope)
+            delivery = Delivery(
+                body,
+                queue,
+                id,
+                key,
+                exchange,
+                content_type,
+                encoding,
+                headers,
+                correlation_id,
+                reply_to,
+                priority,
+                deliveries > 0,
+                deliveries,
+                more,
+            )
+            held[id] = (delivery, batch)
+            out.append(delivery)
+        return out
 
     def _fail(self) -> None:
         # What was noted of a transaction that did not happen: ask again for all of it.
@@ -328,31 +350,6 @@ class SqliteConsumer(Consumer):
             sqlite.execute("DELETE FROM umbel_broker_waiter WHERE member = ?", (self._member,))
         self._registered = False
 
-    def _delivery(self, queue: str, row: _Row, batch: _Batch) -> Delivery:
-        _, id, deliveries, _, envelope, body = row
-        exchange, key, content_type, encoding, headers, correlation_id, reply_to, priority, properties = decode(
-            envelope
-        )
-        delivery = Delivery(
-            body,
-            queue,
-            id,
-            key,
-            exchange,
-            content_type,
-            encoding,
-            headers,
-            correlation_id,
-            reply_to,
-            priority,
-            deliveries > 0,
-            deliveries,
-            properties,
-        )
-        batch.left.add(id)
-        self._held[id] = (delivery, batch)
-        return delivery
-
     def _lapsed(self) -> None:
         if self._held:
             logger.warning(
@@ -379,18 +376,21 @@ class SqliteConsumer(Consumer):
 
     def _settled(self, sqlite: sqlite3.Connection, ids: Sequence[int], requeued: bool) -> None:
         """Note in the claims that these are done; an acknowledged one may stay named, since its message is gone."""
-        batches: dict[tuple[int, int, int], tuple[_Batch, set[int]]] = {}
+        batches: dict[_Batch, list[int]] = {}
         for id in ids:
             batch = self._held[id][1]
-            batches.setdefault(batch.key, (batch, set()))[1].add(id)
-        for key, (batch, done) in batches.items():
-            left = batch.left - done
-            if not left:
-                sqlite.execute(_UNCLAIM, key)
+            done = batches.get(batch)
+            if done is None:
+                batches[batch] = [id]
+            else:
+                done.append(id)
+        for batch, done in batches.items():
+            if len(done) == len(batch.left):
+                sqlite.execute(_UNCLAIM, batch.key)
             elif requeued:
                 sqlite.execute(
                     "UPDATE umbel_broker_claim SET ids = ? WHERE last = ? AND member = ? AND number = ?",
-                    (",".join(map(str, sorted(left))), *key),
+                    (",".join(map(str, sorted(batch.left.difference(done)))), *batch.key),
                 )
 
     def _let_go(self, ids: Sequence[int]) -> None:

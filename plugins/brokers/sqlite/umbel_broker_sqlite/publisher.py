@@ -135,12 +135,17 @@ class Publisher:
             if queue in counts:
                 of.setdefault(queue, []).append(address)
         self._turn += 1
-        chosen: dict[str, None] = {}
+        rung: set[str] = set()
         for queue, addresses in of.items():
-            for at in range(min(len(addresses), counts[queue])):
-                chosen[addresses[(self._turn + at) % len(addresses)]] = None
-        for address in chosen:
-            self._ringer.ring(address)
+            left = counts[queue]
+            for at in range(len(addresses)):
+                if not left:
+                    break
+                address = addresses[(self._turn + at) % len(addresses)]
+                # One that does not answer is dead, so the next is rung in its stead.
+                if address in rung or self._ringer.ring(address):
+                    rung.add(address)
+                    left -= 1
 
     def close(self) -> None:
         self._ringer.close()

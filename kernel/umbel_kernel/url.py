@@ -10,7 +10,7 @@ from umbel_kernel.errors import ConfigurationError
 
 MASK = "**"
 _SECRET = re.compile(r"(?i)pass|secret|token|key$|credential")
-# A password that was not percent-encoded may hold anything: it reaches to the last @ before the next URL.
+# A password that was not percent-encoded may hold nearly anything: it reaches to the last @ before the next URL.
 _PASSWORD = re.compile(r"([A-Za-z][\w+.-]*://[^\s:@]*):(?:(?!://)\S)*@")
 _IN_QUERY = re.compile(r"([?&][^=&\s]*(?:(?i:pass|secret|token|credential)[^=&\s]*|(?i:key)))=[^&\s]*")
 
@@ -42,14 +42,14 @@ class URL:
         if not found and re.fullmatch(r"[A-Za-z][\w+.-]*", text):
             return cls(scheme=text.lower(), raw=f"{text}://")
         if not found or not re.fullmatch(r"[A-Za-z][\w+.-]*", scheme):
-            shown = f"{MASK}@{text.rpartition('@')[2]}" if "@" in text else mask(text)
+            shown = mask(f"{MASK}@{text.rpartition('@')[2]}" if "@" in text else text)
             raise ConfigurationError(f"{shown!r} is not a URL: it has no scheme, as in 'redis://localhost:6379/0'")
         try:
-            parts = urlsplit("umbel://" + rest)
+            parts = urlsplit("umbel://" + rest, allow_fragments=False)
             host, port = parts.hostname, parts.port
         except ValueError:  # its message quotes the text, which may be part of a password
             raise ConfigurationError(
-                f"{mask(''.join(text.split()))!r} is not a URL: its host and port cannot be read; "
+                f"{_mask_one(text)!r} is not a URL: its host and port cannot be read; "
                 f"percent-encode special characters in a password"
             ) from None
         return cls(
@@ -70,12 +70,19 @@ class URL:
         host = self.host or ""
         where = who + (f"[{host}]" if ":" in host else host) + ("" if self.port is None else f":{self.port}")
         shown = "&".join(f"{k}={MASK if _SECRET.search(k) else v}" for k, v in self.query.items())
-        return mask(f"{self.scheme}://{where}{self.path}" + (f"?{shown}" if shown else ""))
+        return _mask_one(f"{self.scheme}://{where}{self.path}" + (f"?{shown}" if shown else ""))
 
     __str__ = masked
 
     def __repr__(self) -> str:
         return f"URL({self.masked()!r})"
+
+
+def _mask_one(url: str) -> str:
+    """Mask a text that is one URL, whatever its password holds."""
+    head, found, rest = url.partition("://")
+    who, at, where = rest.rpartition("@")
+    return mask(f"{head}{found}{who.partition(':')[0]}:{MASK}@{where}" if at and ":" in who else url)
 
 
 def mask(text: str) -> str:

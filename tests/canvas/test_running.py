@@ -8,6 +8,7 @@ import pytest
 
 from umbel.canvas import chain, chord, chunks, group, signature, xmap
 from umbel.model.exceptions import ChordError
+from umbel_kernel.spi.backend import BackendCapability
 
 
 def test_a_chain_hands_each_result_on(app: Any, work: Any) -> None:
@@ -306,3 +307,25 @@ def test_the_children_of_a_task_are_what_followed_it(app: Any, work: Any) -> Non
     assert [child.id for child in first.children] == [result.id]
     assert [(node.id, value) for node, value in first.collect()] == [(first.id, 2), (result.id, 4)]
     assert result.id in first.graph.to_dot()
+
+
+@pytest.fixture
+def polled(monkeypatch: pytest.MonkeyPatch, app: Any) -> None:
+    """A backend that all can look into, but that does not count."""
+    monkeypatch.setattr(type(app.load_backend()), "capabilities", frozenset({BackendCapability.SHARED}))
+    app.conf.result_chord_retry_interval = 0
+
+
+def test_where_nobody_counts_a_task_looks_until_the_header_is_complete(app: Any, work: Any, polled: None) -> None:
+    result = chord([app.add.s(1, 1) | app.add.s(1) | app.add.s(1), app.add.s(5, 5)], app.same.s()).apply_async()
+    names = work()
+    assert names.count("celery.chord_unlock") > 1
+    assert result.get(timeout=0) == [4, 10]
+
+
+def test_where_nobody_counts_a_failure_fails_the_body_too(app: Any, work: Any, polled: None) -> None:
+    result = chord([app.add.s(1, 1), app.fail.s()], app.same.s()).apply_async(link_error=app.new_errback.s())
+    work()
+    with pytest.raises(ChordError, match=r"ValueError\('no luck'\)"):
+        result.get(timeout=0)
+    assert [call[0] for call in app.log_of_calls] == ["new"]

@@ -80,19 +80,9 @@ class _chord(Signature):
         return next((part.app for part in parts if isinstance(part, Signature)), None)
 
     def _header(self) -> group:
-        """The header as a group, in which each member ends in one task.
-
-        A member that ends in a group would report once for each of that group's tasks. It is followed by a task that
-        gathers them, so that each member counts once and gives its results as one list.
-        """
-        members = group(self.tasks, app=self._app)._members()
-        gathered = [
-            follow(member, Signature(ACCUMULATE, kwargs={"index": 0}, app=self._app))
-            if ends_in_group(member)
-            else member
-            for member in members
-        ]
-        return group(gathered, app=self._app, task_id=self["options"].get("task_id") or uuid())
+        """The header as a group, in which each member counts once."""
+        members = [as_one(member) for member in group(self.tasks, app=self._app)._members()]
+        return group(members, app=self._app, task_id=self["options"].get("task_id") or uuid())
 
     def freeze(
         self,
@@ -255,6 +245,14 @@ def follow(sig: Any, after: Any) -> Any:
     if isinstance(sig, group):
         return _chord(sig, body=after, app=sig._app)
     return sig | after
+
+
+def as_one(sig: Any) -> Any:
+    """A signature that ends in one task, so that it has one result and reports once to a chord.
+
+    One that ends in a group is followed by a task that gathers the group's results into a list.
+    """
+    return follow(sig, Signature(ACCUMULATE, kwargs={"index": 0}, app=sig._app)) if ends_in_group(sig) else sig
 
 
 def is_empty_group(sig: Any) -> bool:

@@ -428,7 +428,7 @@ def signature(varies: Any, *args: Any, **kwargs: Any) -> Any:
     if isinstance(varies, Signature):
         return varies.clone()
     if isinstance(varies, dict):
-        return Signature.from_dict(varies, app=kwargs.get("app"))
+        return maybe_signature(varies, app=kwargs.get("app"))
     return Signature(varies, *args, **kwargs)
 
 
@@ -438,6 +438,9 @@ def maybe_signature(value: Any, app: Any = None, clone: bool = False) -> Any:
     Args:
         app: bound to it.
         clone: copy what is a signature already.
+
+    Raises:
+        InvalidTaskError: a dict describes no signature, or nests too deeply.
     """
     if isinstance(value, Signature):
         if clone:
@@ -445,7 +448,12 @@ def maybe_signature(value: Any, app: Any = None, clone: bool = False) -> Any:
         if app is not None:
             value._app = app
         return value
-    return Signature.from_dict(value, app=app) if isinstance(value, dict) else value
+    if not isinstance(value, dict):
+        return value
+    try:
+        return Signature.from_dict(value, app=app)
+    except RecursionError:
+        raise InvalidTaskError("a signature nests too deeply") from None
 
 
 def as_list(value: Any) -> list[Any]:

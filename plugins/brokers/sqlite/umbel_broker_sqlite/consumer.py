@@ -13,6 +13,7 @@ from umbel_broker_sqlite.connection import Connection
 from umbel_broker_sqlite.doorbell import Doorbell, Ringer
 from umbel_broker_sqlite.envelope import decode
 from umbel_broker_sqlite.failure import translated
+from umbel_broker_sqlite.front import Row, fall_due, front
 from umbel_broker_sqlite.presence import Presence
 from umbel_broker_sqlite.sweep import sweep
 from umbel_kernel.clock import Clock
@@ -25,28 +26,16 @@ logger = logging.getLogger(__name__)
 
 _PATIENCE = 10.0
 """Seconds that reading and settling wait for others to let them write."""
-_DUE_AT_ONCE = 1000
-"""The most messages that one claim moves from ``later`` to ``ready``."""
-
 _STATE = (
     "SELECT (SELECT value FROM umbel_broker_meta WHERE name = 'topology'), "
     "EXISTS (SELECT 1 FROM umbel_broker_member WHERE id = ?), (SELECT min(due) FROM umbel_broker_later)"
 )
-_TAKE = (
-    "SELECT r.urgency, r.id, m.deliveries, m.expires, m.envelope, m.body "
-    "FROM umbel_broker_ready r CROSS JOIN umbel_broker_message m ON m.id = r.id "
-    "WHERE r.queue = ? ORDER BY r.urgency, r.id LIMIT ?"
-)
-_FRONT = "SELECT urgency, id FROM umbel_broker_ready WHERE queue = ? ORDER BY urgency, id LIMIT ?"
-_TAKEN = "DELETE FROM umbel_broker_ready WHERE queue = ? AND (urgency, id) <= (?, ?)"
 _CLAIM = "INSERT INTO umbel_broker_claim (last, member, number, ids) VALUES (?, ?, ?, ?)"
 _UNCLAIM = "DELETE FROM umbel_broker_claim WHERE last = ? AND member = ? AND number = ?"
 _NEXT = (
     "SELECT address FROM umbel_broker_waiter w WHERE member <> ? "
     "AND EXISTS (SELECT 1 FROM umbel_broker_ready r WHERE r.queue = w.queue) LIMIT 1"
 )
-
-_Row = tuple[int, int, int, float | None, str, bytes]
 
 
 class _Batch:
@@ -258,7 +247,7 @@ class SqliteConsumer(Consumer):
         self._seen = None
         self._registered = False
 
-    def _take(self, sqlite: sqlite3.Connection, limit: int, wait: bool) -> tuple[list[tuple[str, _Row]], str | None]:
+    def _take(self, sqlite: sqlite3.Connection, limit: int, wait: bool) -> tuple[list[tuple[str, Row]], str | None]:
         version, present, due = sqlite.execute(_STATE, (self._member,)).fetchone()
         if not present:
             self._lapsed()
@@ -267,12 +256,12 @@ class SqliteConsumer(Consumer):
             self._subscribe(sqlite)
         now = self._clock.time()
         if due is not None and due <= now:
-            due = self._fall_due(sqlite, now)
+            due = fall_due(sqlite, now)
         self._next_due = due
-        found: list[tuple[str, _Row]] = []
+        found: list[tuple[str, Row]] = []
         while len(found) < limit:
             wanted = limit - len(found)
-            rows = self._front(sqlite, wanted)
+            rows = front(sqlite, self._queues, wanted)
             over = [(row[1],) for _, row in rows if row[3] is not None and row[3] < now]
             if over:
                 sqlite.executemany("DELETE FROM umbel_broker_message WHERE id = ?", over)
@@ -298,44 +287,6 @@ class SqliteConsumer(Consumer):
             next_one = sqlite.execute(_NEXT, (self._member,)).fetchone()
             following = next_one[0] if next_one else None
         return found, following
-
-    def _front(self, sqlite: sqlite3.Connection, limit: int) -> list[tuple[str, _Row]]:
-        """Take up to so many from the front of the queues: the most urgent first, then the oldest."""
-        if len(self._queues) == 1:
-            ((queue, name),) = self._queues.items()
-            rows = sqlite.execute(_TAKE, (queue, limit)).fetchall()
-            if rows:
-                sqlite.execute(_TAKEN, (queue, rows[-1][0], rows[-1][1]))
-            return [(name, row) for row in rows]
-        fronts = []
-        for queue in self._queues:
-            fronts += [(*row, queue) for row in sqlite.execute(_FRONT, (queue, limit)).fetchall()]
-        fronts.sort()
-        counts: dict[int, int] = {}
-        for _, _, queue in fronts[:limit]:
-            counts[queue] = counts.get(queue, 0) + 1
-        found = []
-        for queue, count in counts.items():
-            rows = sqlite.execute(_TAKE, (queue, count)).fetchall()
-            sqlite.execute(_TAKEN, (queue, rows[-1][0], rows[-1][1]))
-            found += [(self._queues[queue], row) for row in rows]
-        found.sort(key=lambda item: item[1][:2])
-        return found
-
-    def _fall_due(self, sqlite: sqlite3.Connection, now: float) -> float | None:
-        """Move what is due to where it can be taken; when the next is due."""
-        rows = sqlite.execute(
-            "SELECT l.due, l.id, m.queue, m.urgency FROM umbel_broker_later l "
-            "LEFT JOIN umbel_broker_message m ON m.id = l.id WHERE l.due <= ? ORDER BY l.due, l.id LIMIT ?",
-            (now, _DUE_AT_ONCE),
-        ).fetchall()
-        sqlite.executemany(
-            "INSERT OR IGNORE INTO umbel_broker_ready VALUES (?, ?, ?)",
-            [(row[2], row[3], row[1]) for row in rows if row[2] is not None],
-        )
-        sqlite.executemany("DELETE FROM umbel_broker_later WHERE due = ? AND id = ?", [row[:2] for row in rows])
-        due: float | None = sqlite.execute("SELECT min(due) FROM umbel_broker_later").fetchone()[0]
-        return due
 
     def _register(self, sqlite: sqlite3.Connection) -> None:
         sqlite.executemany(

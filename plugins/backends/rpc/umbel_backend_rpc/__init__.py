@@ -1,1 +1,7 @@
-"""Results as messages to the caller's own AMQP reply queue."""
+"""The rpc result backend."""
+
+from __future__ import annotations
+
+from umbel_backend_rpc.backend import RpcBackend
+
+__all__ = ["RpcBackend"]

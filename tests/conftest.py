@@ -40,7 +40,14 @@ def running() -> Iterator[Callable[..., Any]]:
 
 @contextlib.contextmanager
 def _running(app: Umbel, options: dict[str, Any]) -> Iterator[Worker]:
-    options = {"pool": "threads", "concurrency": 2, "loglevel": "ERROR", "quiet": True, "install_signals": False, **options}
+    options = {
+        "pool": "threads",
+        "concurrency": 2,
+        "loglevel": "ERROR",
+        "quiet": True,
+        "install_signals": False,
+        **options,
+    }
     app.log.already_setup = True
     worker = Worker(app, WorkerOptions(**options))
     failed: list[BaseException] = []

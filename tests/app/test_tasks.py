@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from umbel import Task, Umbel, shared_task
+from umbel import Task, Umbel, group, shared_task
 from umbel.model.exceptions import (
     Ignore,
     MaxRetriesExceededError,
@@ -405,3 +405,27 @@ def test_get_inside_a_task_is_refused(app: Umbel, running: Any) -> None:
     running(app)
     with pytest.raises(RuntimeError, match="must not wait for another task"):
         outer.delay().get(timeout=5)
+
+
+def test_replace_lets_another_signature_end_under_the_same_id(app: Umbel, running: Any) -> None:
+    @app.task
+    def add(x: int, y: int) -> int:
+        return x + y
+
+    @app.task
+    def total(numbers: list[int]) -> int:
+        return sum(numbers)
+
+    @app.task(bind=True)
+    def one(self: Task) -> None:
+        raise self.replace(add.s(1, 2))
+
+    @app.task(bind=True)
+    def many(self: Task) -> None:
+        raise self.replace(group(add.s(number, 1) for number in range(3)))
+
+    running(app)
+    assert one.delay().get(timeout=5) == 3
+    assert (one.s() | add.s(10)).delay().get(timeout=5) == 13
+    assert many.delay().get(timeout=5) == [1, 2, 3]
+    assert (many.s() | total.s()).delay().get(timeout=5) == 6

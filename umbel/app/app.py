@@ -10,28 +10,26 @@ from typing import Any
 
 from umbel.app import shared
 from umbel.app.annotations import annotate
-from umbel.app.call_check import call_check
+from umbel.app.calls import Calls
 from umbel.app.connections import Connections, masked
 from umbel.app.control import Control
 from umbel.app.eager import Eager
 from umbel.app.loading import import_modules, import_object, related_modules
 from umbel.app.log import Logging
 from umbel.app.naming import task_name
-from umbel.app.outbox import Outgoing
-from umbel.app.publisher import BATCH, Publisher
+from umbel.app.publisher import Publisher
 from umbel.app.queues import Queues
 from umbel.app.registry import TaskRegistry
 from umbel.app.replacing import add_to_chord, replace_running
-from umbel.app.retries import add_autoretry
 from umbel.app.routes import Router
 from umbel.app.sender import Sender
 from umbel.app.steps import Steps
-from umbel.app.task import Task
+from umbel.app.task import Task as TaskBase
+from umbel.app.task_factory import TaskFactory
 from umbel.canvas.builtins import BUILTIN_TASKS
 from umbel.canvas.signature import signature
 from umbel.config.settings import Settings
 from umbel.model import current, moment, node, signals
-from umbel.model.exceptions import AlreadyRegistered
 from umbel.model.signal import Signal
 from umbel.results.async_result import AsyncResult
 from umbel.results.disabled_store import DisabledStore
@@ -62,8 +60,8 @@ class Umbel:
         kwargs: settings.
     """
 
-    Task = Task
-    task_cls: Any = Task
+    Task = TaskBase
+    task_cls: Any = TaskBase
 
     def __init__(
         self,
@@ -102,7 +100,8 @@ class Umbel:
         self.on_after_fork = Signal(name="app.on_after_fork")
         self.user_options: dict[str, Any] = {"preload": [], "worker": []}
         self._tasks = TaskRegistry()
-        self._names: dict[str, Sender] = {}
+        self._factory = TaskFactory(self, self._tasks)
+        self._calls = Calls(self)
         self._lock = threading.RLock()
         self._parts: dict[str, Any] = {}
         self._eager = Eager(self)
@@ -131,7 +130,9 @@ class Umbel:
 
     # Configuration
 
-    def config_from_object(self, obj: Any, silent: bool = False, force: bool = False, namespace: str | None = None) -> None:
+    def config_from_object(
+        self, obj: Any, silent: bool = False, force: bool = False, namespace: str | None = None
+    ) -> None:
         """Read the configuration from an object, or from a module by its name.
 
         Args:
@@ -161,15 +162,11 @@ class Umbel:
     @property
     def timezone(self) -> tzinfo:
         """The zone in which times without one are meant."""
-        return self._part("timezone", lambda: moment.zone(self.conf.timezone))
+        return self._part("timezone", lambda: moment.zone(self.conf.timezone))  # type: ignore[no-any-return]
 
     def now(self) -> datetime:
         """The time, with a zone."""
         return datetime.now(UTC)
-
-    def uses_utc_timezone(self) -> bool:
-        """Whether times are meant in UTC."""
-        return self.conf.timezone in (None, "UTC")
 
     def either(self, default_key: str, *defaults: Any) -> Any:
         """The first of the defaults that is not None, else the setting."""
@@ -246,7 +243,9 @@ class Umbel:
         return self._part("broker_capabilities", look)[0]  # type: ignore[no-any-return]
 
     @property
-    def _has_reply_to(self) -> bool:
+    def has_reply_to(self) -> bool:
+        """Whether results travel to the caller's own address."""
+
         def look() -> tuple[bool]:
             url = self.connections.backend_url()
             return (
@@ -258,7 +257,7 @@ class Umbel:
     @property
     def reply_to(self) -> str | None:
         """What task messages carry as ``reply_to``."""
-        return self.connections.backend().reply_to if self._has_reply_to else None
+        return self.connections.backend().reply_to if self.has_reply_to else None
 
     def load_backend(self) -> Backend:
         """The result backend of this process, connected."""
@@ -287,7 +286,7 @@ class Umbel:
             self.finalized = True
             for name, function in BUILTIN_TASKS.items():
                 if name not in self._tasks:
-                    self._register_builtin(name, function)
+                    self._factory.builtin(name, function)
             for make in shared.makers():
                 make(self)
             annotations = self.conf.task_annotations
@@ -295,14 +294,6 @@ class Umbel:
                 for task in self._tasks.values():
                     annotate(task, annotations)
         self.on_after_finalize.send(sender=self)
-
-    def _register_builtin(self, name: str, function: Callable[..., Any]) -> None:
-        def run(self: Task, *args: Any, **kwargs: Any) -> Any:
-            return function(self.app, *args, **kwargs)
-
-        run.__doc__ = function.__doc__
-        run.__module__ = function.__module__
-        self._task_from_function(run, name=name, bind=True, typing=False)
 
     def task(self, *args: Any, **options: Any) -> Any:
         """Make a task of a function: a decorator, with or without options.
@@ -314,98 +305,28 @@ class Umbel:
             AlreadyRegistered: another function has this name.
         """
         if len(args) == 1 and callable(args[0]) and not options:
-            return self._decorated(args[0], {})
+            return self._factory.decorate(args[0], {})
         if args:
             raise TypeError("@app.task takes no positional arguments but the function; write @app.task(name=...)")
-        return lambda function: self._decorated(function, options)
+        return lambda function: self._factory.decorate(function, options)
 
-    def _decorated(self, function: Callable[..., Any], options: dict[str, Any]) -> Task:
-        options = {key: value for key, value in options.items() if key not in ("lazy", "shared")}
-        wrap = options.pop("filter", None)
-        task = self._task_from_function(function, **options)
-        return wrap(task) if wrap is not None else task
+    def task_from_function(self, function: Callable[..., Any], **options: Any) -> TaskBase:
+        """The task of a function, made when there is none of its name yet. Options are those of ``task``."""
+        return self._factory.from_function(function, **options)
 
-    def _task_from_function(
-        self,
-        function: Callable[..., Any],
-        *,
-        name: str | None = None,
-        base: Any = None,
-        bind: bool = False,
-        **options: Any,
-    ) -> Task:
-        name = name or self.gen_task_name(function.__name__, function.__module__)
-        known = self._tasks.get(name)
-        if known is not None:
-            return known  # type: ignore[no-any-return]
-        if isinstance(base, str):
-            base = import_object(base)
-        base = base or self.task_cls
-        run = function
-        pydantic_options = {key: options.pop(key) for key in list(options) if key.startswith("pydantic")}
-        if pydantic_options.get("pydantic"):
-            wrap = import_object("umbel.app.pydantic_task:validating")
-            run = wrap(self, function, bound=bind, name=name, options=pydantic_options)
-        members = {
-            "app": self,
-            "name": name,
-            "run": run if bind else staticmethod(run),
-            "__doc__": function.__doc__,
-            "__module__": function.__module__,
-            "__annotations__": getattr(function, "__annotations__", {}),
-            "__header__": staticmethod(function),
-            **options,
-        }
-        kind = type(function.__name__, (base,), members)
-        task: Task = kind()
-        if options.get("typing", getattr(base, "typing", True)) and self.strict_typing:
-            task._check = call_check(function, bound=bind)
-        self._adopt(task, options)
-        task.__name__ = function.__name__  # type: ignore[attr-defined]
-        task.__qualname__ = function.__qualname__  # type: ignore[attr-defined]
-        return task
-
-    def _adopt(self, task: Task, options: dict[str, Any]) -> None:
-        autoretry = options.get("autoretry_for") or getattr(task, "autoretry_for", ())
-        if autoretry and not hasattr(task, "_unretried"):
-            task._unretried = task.run  # type: ignore[attr-defined]
-            task.run = add_autoretry(task, task.run, options)  # type: ignore[method-assign]
-        if self.finalized and self.conf.task_annotations:
-            annotate(task, self.conf.task_annotations)
-        self._tasks[task.name] = task
-        type(task).bind(self)
-
-    def register_task(self, task: Any, **options: Any) -> Task:
+    def register_task(self, task: Any, **options: Any) -> TaskBase:
         """Register a task of a class that was written by hand. Returns its instance.
 
         Raises:
             AlreadyRegistered: another task has this name.
         """
-        instance: Task = task() if isinstance(task, type) else task
-        if not instance.name:
-            kind = type(instance)
-            instance.name = kind.name = self.gen_task_name(kind.__name__, kind.__module__)
-        known = self._tasks.get(instance.name)
-        if known is not None and type(known) is not type(instance):
-            raise AlreadyRegistered(f"a task named {instance.name!r} is registered already: {type(known)!r}")
-        type(instance).app = self
-        instance.app = self
-        if instance.typing and self.strict_typing:
-            instance._check = call_check(instance.run, bound=False)
-        self._adopt(instance, options)
-        return instance
+        return self._factory.register(task, options)
 
     def gen_task_name(self, name: str, module: str) -> str:
         """The name of a task that was given none: its module's and the function's."""
         return task_name(self.main, name, module)
 
-    def create_task_cls(self) -> Any:
-        """The base class of this app's tasks."""
-        return self.task_cls
-
-    def autodiscover_tasks(
-        self, packages: Any = None, related_name: str | None = "tasks", force: bool = False
-    ) -> None:
+    def autodiscover_tasks(self, packages: Any = None, related_name: str | None = "tasks", force: bool = False) -> None:
         """Import the modules ``<package>.<related_name>`` of these packages, when modules are imported.
 
         Args:
@@ -434,49 +355,11 @@ class Umbel:
             self.finalize()
         return Sender(self, name, options)
 
-    def send(self, name: str, args: Any, kwargs: Any, options: Mapping[str, Any], *, task: Task | None = None) -> Any:
+    def send(
+        self, name: str, args: Any, kwargs: Any, options: Mapping[str, Any], *, task: TaskBase | None = None
+    ) -> Any:
         """Send one call. ``Task.apply_async`` and ``send_task`` end here."""
-        sender = task.sender() if task is not None else self._sender_of(name)
-        request = current.get_outermost_request()
-        if request is not None and not request.called_directly:
-            options = self._as_child(request, options)
-        task_id, outgoing = sender.make(args, kwargs, options)
-        policy = options.get("retry_policy")
-        publisher = self.publisher
-        announced = signals.before_task_publish._receivers or signals.after_task_publish._receivers
-        if announced:
-            publisher.announce(name, outgoing, (args, kwargs), policy)
-        if self._has_reply_to:
-            self.connections.backend().expect([task_id])
-        publisher.publish([outgoing], retry=options.get("retry"), policy=policy)
-        if announced:
-            publisher.announced(name, outgoing, (args, kwargs))
-        result = (options.get("result_cls") or self.AsyncResult)(task_id)
-        result.ignored = bool(outgoing.message.headers.get("ignore_result"))
-        if request is not None and options.get("add_to_parent", True):
-            parent = current.get_current_task()
-            if parent is not None:
-                parent.add_trail(result)
-        return result
-
-    def _as_child(self, request: Any, options: Mapping[str, Any]) -> dict[str, Any]:
-        inherited: dict[str, Any] = {"root_id": request.root_id or request.id, "parent_id": request.id}
-        given = {name: value for name, value in options.items() if value is not None}
-        if request.stamped_headers and "stamped_headers" not in given:
-            inherited["stamped_headers"] = list(request.stamped_headers)
-            inherited.update(request.stamps or {})
-        return {**inherited, **given}
-
-    def _sender_of(self, name: str) -> Sender:
-        sender = self._names.get(name)
-        if sender is None:
-            task = self.tasks.get(name)
-            if task is not None:
-                return task.sender()  # type: ignore[no-any-return]
-            if len(self._names) > 10_000:
-                self._names.clear()
-            sender = self._names[name] = self.make_sender(name, {})
-        return sender
+        return self._calls.send(name, args, kwargs, options, task=task)
 
     def send_task(
         self,
@@ -494,7 +377,7 @@ class Umbel:
                 options[key] = value
         for gone in ("producer", "connection", "publisher", "router"):
             options.pop(gone, None)
-        return self.send(name, args, kwargs, options)
+        return self._calls.send(name, args, kwargs, options)
 
     def send_many(self, calls: Sequence[tuple[str, Any, Any, Mapping[str, Any]]]) -> list[Any]:
         """Send many calls, in batches of few round trips. Returns their results in order.
@@ -505,37 +388,7 @@ class Umbel:
         Raises:
             OperationalError: the broker did not take all of them; those before may have been taken.
         """
-        request = current.get_outermost_request()
-        inside = request is not None and not request.called_directly
-        parent = current.get_current_task() if inside else None
-        results: list[Any] = []
-        batch: list[Outgoing] = []
-        for call in calls:
-            if isinstance(call, Mapping):
-                call = (call["task"], call.get("args"), call.get("kwargs"), call.get("options") or {})
-            name, args, kwargs, options = call
-            if inside:
-                options = self._as_child(request, options)
-            task_id, outgoing = self._sender_of(name).make(args, kwargs, options)
-            if signals.before_task_publish._receivers:
-                self.publisher.announce(name, outgoing, (args, kwargs), None)
-            batch.append(outgoing)
-            result = self.AsyncResult(task_id)
-            result.ignored = bool(outgoing.message.headers.get("ignore_result"))
-            results.append(result)
-            if parent is not None and options.get("add_to_parent", True):
-                parent.add_trail(result)
-            if len(batch) >= BATCH:
-                self._send_batch(batch)
-                batch = []
-        if batch:
-            self._send_batch(batch)
-        return results
-
-    def _send_batch(self, batch: Sequence[Outgoing]) -> None:
-        if self._has_reply_to:
-            self.connections.backend().expect([str(outgoing.message.headers.get("id")) for outgoing in batch])
-        self.publisher.publish(batch)
+        return self._calls.send_many(calls)
 
     def signature(self, *args: Any, **kwargs: Any) -> Any:
         """A signature bound to this app."""
@@ -544,17 +397,17 @@ class Umbel:
 
     subtask = signature
 
-    def run_eagerly(self, task: Task, args: Any, kwargs: Any, **options: Any) -> Any:
+    def run_eagerly(self, task: TaskBase, args: Any, kwargs: Any, **options: Any) -> Any:
         """Run a task here and now; see ``Task.apply``."""
         return self._eager.run(task, args, kwargs, **options)
 
-    def replace_running(self, task: Task, sig: Any) -> Any:
+    def replace_running(self, task: TaskBase, sig: Any) -> Any:
         """See ``Task.replace``."""
         return replace_running(self, task, sig)
 
-    def add_to_chord(self, task: Task, sig: Any, lazy: bool) -> Any:
+    def add_to_chord(self, task: TaskBase, sig: Any, lazy: bool) -> Any:
         """See ``Task.add_to_chord``."""
-        return add_to_chord(self, task, sig, lazy)
+        return add_to_chord(task)
 
     def send_event(self, kind: str, **fields: Any) -> None:
         """Send a monitoring event, where events are on."""
@@ -572,9 +425,9 @@ class Umbel:
         """The result of a task by its id."""
         return AsyncResult(task_id, app=self, **kwargs)
 
-    def GroupResult(self, *args: Any, **kwargs: Any) -> GroupResult:
-        """The results of a group by its id."""
-        return GroupResult(*args, app=self, **kwargs)
+    def GroupResult(self, group_id: str | None = None, results: Any = None, **kwargs: Any) -> GroupResult:
+        """The results of a group."""
+        return GroupResult(group_id, results, app=self, **kwargs)
 
     def ResultSet(self, results: Any, **kwargs: Any) -> ResultSet:
         """Several results as one."""
@@ -611,7 +464,7 @@ class Umbel:
 
     def _forked(self) -> None:
         self.origin = node.origin()
-        self._names.clear()
+        self._calls.forget()
         self._parts.pop("publisher", None)
         for task in self._tasks.values():
             task._sender = None

@@ -16,9 +16,14 @@ def call_check(run: Callable[..., Any], *, bound: bool) -> Callable[..., Any] | 
         parameters = list(inspect.signature(run).parameters.values())
     except (TypeError, ValueError):
         return None
-    if bound and parameters and parameters[0].kind in (
-        inspect.Parameter.POSITIONAL_ONLY,
-        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    if (
+        bound
+        and parameters
+        and parameters[0].kind
+        in (
+            inspect.Parameter.POSITIONAL_ONLY,
+            inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        )
     ):
         parameters = parameters[1:]
     kinds = {parameter.kind for parameter in parameters}

@@ -149,25 +149,35 @@ class Logging:
         if conf.worker_hijack_root_logger:
             for handler in list(root.handlers):
                 root.removeHandler(handler)
-        self._add(root, path, stream, ColourFormatter(conf.worker_log_format, conf.worker_log_datefmt, colour=bool(colour)))
+        self._add(
+            root, path, stream, ColourFormatter(conf.worker_log_format, conf.worker_log_datefmt, colour=bool(colour))
+        )
         root.setLevel(number)
         tasks = _base_task_logger
         self._add(
-            tasks, path, stream,
+            tasks,
+            path,
+            stream,
             TaskFormatter(conf.worker_task_log_format, conf.worker_task_log_datefmt, colour=bool(colour)),
         )
         tasks.setLevel(number)
         tasks.propagate = False
         for signal, logger in ((signals.after_setup_logger, root), (signals.after_setup_task_logger, tasks)):
             signal.send(
-                sender=None, logger=logger, loglevel=number, logfile=logfile, format=conf.worker_log_format,
+                sender=None,
+                logger=logger,
+                loglevel=number,
+                logfile=logfile,
+                format=conf.worker_log_format,
                 colorize=colour,
             )
         if redirect and conf.worker_redirect_stdouts:
             self.redirect_stdouts(conf.worker_redirect_stdouts_level)
         return False
 
-    def _add(self, logger: logging.Logger, path: str | None, stream: TextIO | None, formatter: logging.Formatter) -> None:
+    def _add(
+        self, logger: logging.Logger, path: str | None, stream: TextIO | None, formatter: logging.Formatter
+    ) -> None:
         handler: logging.Handler
         if path is not None:
             handler = logging.FileHandler(path, encoding="utf-8", delay=False)
@@ -182,5 +192,5 @@ class Logging:
         """Send what is printed to the log."""
         number = logging.getLevelName(level.upper()) if isinstance(level, str) else level
         logger = get_task_logger("umbel.redirected")
-        sys.stdout = Redirected(logger, number)  # type: ignore[assignment]
-        sys.stderr = Redirected(logger, number)  # type: ignore[assignment]
+        sys.stdout = Redirected(logger, number)
+        sys.stderr = Redirected(logger, number)

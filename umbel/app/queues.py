@@ -122,7 +122,8 @@ class Queues(Mapping[str, Queue]):
         if not name:
             raise ConfigurationError(f"task_queues holds a mapping without a name: {dict(given)!r:.80}")
         exchange = Exchange(
-            given.get("exchange") or self.default_exchange.name, given.get("exchange_type") or self.default_exchange.type
+            given.get("exchange") or self.default_exchange.name,
+            given.get("exchange_type") or self.default_exchange.type,
         )
         key = given.get("routing_key") or given.get("binding_key") or name
         return Queue(
@@ -148,7 +149,9 @@ class Queues(Mapping[str, Queue]):
             durable=given.durable is not False,
             exclusive=bool(given.exclusive),
             auto_delete=bool(given.auto_delete),
-            max_priority=given.max_priority or arguments.pop("x-max-priority", None) or self._conf.task_queue_max_priority,
+            max_priority=given.max_priority
+            or arguments.pop("x-max-priority", None)
+            or self._conf.task_queue_max_priority,
             expires=given.expires,
             message_ttl=given.message_ttl,
             arguments=arguments,

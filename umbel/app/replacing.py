@@ -1,10 +1,12 @@
-"""A running task that lets another signature take its place, or joins one to its chord."""
+"""A running task that lets another signature take its place."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from umbel.model.exceptions import Ignore, ImproperlyConfigured
+from umbel.canvas.chord import as_one
+from umbel.canvas.signature import Signature
+from umbel.model.exceptions import Ignore, ImproperlyConfigured, NotSupported
 
 
 def replace_running(app: Any, task: Any, sig: Any) -> Any:
@@ -16,9 +18,10 @@ def replace_running(app: Any, task: Any, sig: Any) -> Any:
     request = task.request
     sig = task.on_replace(sig)
     nesting = (request.replaced_task_nesting or 0) + 1
-    options = sig.get("options", {}) if isinstance(sig, dict) else {}
-    if not isinstance(sig, dict):
+    if not isinstance(sig, Signature):
         raise ImproperlyConfigured(f"replace takes a signature, not {sig!r:.80}")
+    group_id = sig.get("options", {}).get("group_id")
+    sig = as_one(sig)
     chain = list(request.chain or [])
     for callback in request.callbacks or []:
         sig.link(app.signature(callback))
@@ -36,18 +39,20 @@ def replace_running(app: Any, task: Any, sig: Any) -> Any:
         while chain:
             following = following | app.signature(chain.pop())
         sig = sig | following
-    sig.freeze(request.id, **{key: options[key] for key in ("group_id",) if key in options})
+    sig.freeze(request.id, **({"group_id": group_id} if group_id else {}))
     if request.is_eager:
         return sig.apply().get()
     sig.apply_async()
     raise Ignore("Replaced by new task")
 
 
-def add_to_chord(app: Any, task: Any, sig: Any, lazy: bool) -> Any:
-    """Make ``sig`` one more member of the header that the running task belongs to."""
-    request = task.request
-    if not request.chord:
-        raise ValueError("the current task is not a member of any chord")
-    result = sig.freeze(group_id=request.group, chord=request.chord, root_id=request.root_id)
-    app.backend.grow_chord(request.group, result)
-    return sig.delay() if not lazy else sig
+def add_to_chord(task: Any) -> Any:
+    """Refuse to add a member to a header that is on its way: its size has been sent with every member.
+
+    Raises:
+        NotSupported: always.
+    """
+    raise NotSupported(
+        f"{task.name} cannot add to its chord, whose size was fixed when it was sent; "
+        f"let the task replace itself with a group instead: self.replace(group(...))"
+    )

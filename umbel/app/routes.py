@@ -83,7 +83,9 @@ class Router:
         self.routes = prepare(routes)
         self.plain = not self.routes
 
-    def route(self, options: Mapping[str, Any], name: str, args: Any = (), kwargs: Any = None, task: Any = None) -> dict[str, Any]:
+    def route(
+        self, options: Mapping[str, Any], name: str, args: Any = (), kwargs: Any = None, task: Any = None
+    ) -> dict[str, Any]:
         """The options with ``queue`` (a ``Queue``, or None when an exchange was given) decided.
 
         What the caller said wins over what a route says.

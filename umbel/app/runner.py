@@ -95,10 +95,29 @@ class Runner:
 
 
 _PROTOCOL = frozenset(
-    (
-        "lang task id shadow eta expires group group_index retries timelimit root_id parent_id argsrepr kwargsrepr "
-        "origin ignore_result replaced_task_nesting stamped_headers stamps compression meth"
-    ).split()
+    [
+        "lang",
+        "task",
+        "id",
+        "shadow",
+        "eta",
+        "expires",
+        "group",
+        "group_index",
+        "retries",
+        "timelimit",
+        "root_id",
+        "parent_id",
+        "argsrepr",
+        "kwargsrepr",
+        "origin",
+        "ignore_result",
+        "replaced_task_nesting",
+        "stamped_headers",
+        "stamps",
+        "compression",
+        "meth",
+    ]
 )
 
 

@@ -29,7 +29,9 @@ _HEADER_OPTIONS = {
     "argsrepr": "argsrepr",
     "kwargsrepr": "kwargsrepr",
 }
-_IN_TEMPLATE = frozenset(("serializer", "compression", "priority", "queue", "ignore_result", "time_limit", "soft_time_limit"))
+_IN_TEMPLATE = frozenset(
+    ("serializer", "compression", "priority", "queue", "ignore_result", "time_limit", "soft_time_limit")
+)
 _EMBED_OPTIONS = {"link": "callbacks", "link_error": "errbacks", "chain": "chain", "chord": "chord"}
 _TIMES = frozenset(("eta", "countdown", "expires"))
 
@@ -121,7 +123,9 @@ class Sender:
 
     def _make_with(self, args: Any, kwargs: Any, options: dict[str, Any]) -> tuple[str, Outgoing]:
         app = self.app
-        options = app.router.route(options, self.name, args, kwargs, app.tasks.get(self.name))
+        options = app.router.route(
+            options, options.get("route_name") or self.name, args, kwargs, app.tasks.get(self.name)
+        )
         task_id = options.get("task_id") or uuid()
         headers = self.template.copy()
         headers["id"] = task_id
@@ -154,15 +158,17 @@ class Sender:
         if options.keys() & _EMBED_OPTIONS.keys():
             embed = {name: options.get(option) or None for option, name in _EMBED_OPTIONS.items()}
             for name in ("callbacks", "errbacks"):
-                if embed[name] is not None and (isinstance(embed[name], Mapping) or not isinstance(embed[name], list | tuple)):
+                if embed[name] is not None and (
+                    isinstance(embed[name], Mapping) or not isinstance(embed[name], list | tuple)
+                ):
                     embed[name] = [embed[name]]
-        value: Any = (args, kwargs, embed)
+        content: Any = (args, kwargs, embed)
         sent_headers = headers
         if self.protocol_1 or options.get("task_protocol") == 1:
-            value = protocol_1_body(headers, args, kwargs, embed)
+            content = protocol_1_body(headers, args, kwargs, embed)
             sent_headers = dict(options.get("headers") or {})
         body, content_type, content_encoding = self._encode(
-            value, options.get("serializer") or self.serializer, sent_headers, options.get("compression")
+            content, options.get("serializer") or self.serializer, sent_headers, options.get("compression")
         )
         message = self._address(body, content_type, content_encoding, sent_headers, options, task_id)
         if eta is not None and BrokerCapability.DELAY in app.broker_capabilities:

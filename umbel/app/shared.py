@@ -32,7 +32,7 @@ def shared_task(*args: Any, **options: Any) -> Any:
             wanted.pop(name, None)
 
         def make(app: Any) -> Any:
-            return app._task_from_function(function, **wanted)
+            return app.task_from_function(function, **wanted)
 
         _makers.append(make)
         for app in list(_apps):

@@ -62,7 +62,7 @@ class Task:
     trail: bool = True
     send_events: bool = True
     resultrepr_maxsize: int = 1024
-    throws: tuple[type[BaseException], ...] = ()
+    throws: Any = ()
     backend_override: Any = None
 
     rate_limit: Any = FromConfig("task_default_rate_limit")
@@ -226,8 +226,16 @@ class Task:
             throw: re-raise the task's error; by default ``task_eager_propagates``.
         """
         return self.app.run_eagerly(  # type: ignore[no-any-return]
-            self, args, kwargs, link=link, link_error=link_error, task_id=task_id, retries=retries, throw=throw,
-            headers=headers, **options,
+            self,
+            args,
+            kwargs,
+            link=link,
+            link_error=link_error,
+            task_id=task_id,
+            retries=retries,
+            throw=throw,
+            headers=headers,
+            **options,
         )
 
     # Within a run
@@ -288,7 +296,7 @@ class Task:
                     again.apply_async()
             except Exception as error:
                 raise Reject(error, requeue=False) from error
-            request.outgoing = [*getattr(request, "outgoing", ()), *gathered]
+            request.outgoing = [*(request.outgoing or ()), *gathered]
         if throw:
             raise retry
         return retry
@@ -318,7 +326,9 @@ class Task:
             options.setdefault("queue", info["routing_key"])
         return self.signature(args, kwargs, task=self.name, **options)
 
-    def update_state(self, task_id: str | None = None, state: str | None = None, meta: Any = None, **kwargs: Any) -> None:
+    def update_state(
+        self, task_id: str | None = None, state: str | None = None, meta: Any = None, **kwargs: Any
+    ) -> None:
         """Store a state of one's own, with its details, for whoever looks at the result."""
         request = self.request
         task_id = task_id or request.id
@@ -349,7 +359,8 @@ class Task:
     def signature(self, args: Any = None, kwargs: Any = None, *starargs: Any, **options: Any) -> Signature:
         """A signature of this task: the call as data."""
         options.pop("task", None)
-        return signature(self.name, args, kwargs, *starargs, app=self.app, **_split(options))
+        made: Signature = signature(self.name, args, kwargs, *starargs, app=self.app, **_split(options))
+        return made
 
     subtask = signature
 
@@ -411,6 +422,8 @@ def _find_task(name: str) -> Any:
 
 def _split(options: dict[str, Any]) -> dict[str, Any]:
     """The keyword arguments of ``signature`` from loose options: ``immutable`` and the rest as ``options``."""
-    known = {key: options.pop(key) for key in ("immutable", "subtask_type", "options") if key in options}
+    known: dict[str, Any] = {
+        key: options.pop(key) for key in ("immutable", "subtask_type", "options") if key in options
+    }
     merged = {**known.pop("options", {}), **options}
     return {**known, "options": merged} if merged else known

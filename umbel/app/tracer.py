@@ -86,9 +86,8 @@ class Tracer:
             outcome = self._failed(request, args, kwargs, error, start)
         finally:
             current.pop_task(token)
-        extra = request.__dict__.get("outgoing")
-        if extra:
-            outcome.outgoing = [*extra, *outcome.outgoing]
+        if request.outgoing:
+            outcome.outgoing = [*request.outgoing, *outcome.outgoing]
         return outcome
 
     def _wants_record(self, request: Context, *, failed: bool = False) -> bool:
@@ -167,9 +166,7 @@ class Tracer:
         if isinstance(error, self.throws):
             self._log(logging.INFO, "Task %(name)s[%(id)s] raised expected: %(exc)s", outcome)
         else:
-            self._log(
-                logging.ERROR, "Task %(name)s[%(id)s] raised unexpected: %(exc)s\n%(traceback)s", outcome
-            )
+            self._log(logging.ERROR, "Task %(name)s[%(id)s] raised unexpected: %(exc)s\n%(traceback)s", outcome)
         self._end(request, args, kwargs, outcome, einfo)
         einfo.tb = None
         return outcome
@@ -179,7 +176,12 @@ class Tracer:
             return self._failed(request, args, kwargs, error, start)
         einfo = ExceptionInfo(error.exc if error.exc is not None else error)
         outcome = TaskOutcome(
-            request.id or "", self.name, states.RETRY, perf_counter() - start, str(error), value=error,
+            request.id or "",
+            self.name,
+            states.RETRY,
+            perf_counter() - start,
+            str(error),
+            value=error,
             traceback=einfo.traceback,
         )
         if self._wants_record(request):
@@ -202,9 +204,7 @@ class Tracer:
 
     def _end(self, request: Context, args: Any, kwargs: Any, outcome: TaskOutcome, einfo: Any) -> None:
         if self.after_return is not None:
-            self._guard(
-                request, self.after_return, outcome.state, outcome.value, outcome.task_id, args, kwargs, einfo
-            )
+            self._guard(request, self.after_return, outcome.state, outcome.value, outcome.task_id, args, kwargs, einfo)
         if signals.task_postrun._receivers:
             signals.task_postrun.send(
                 sender=self.task,

@@ -40,7 +40,11 @@ class AppPort(Protocol):
 
     main: str | None
     conf: Any
-    tasks: Mapping[str, TaskPort]
+
+    @property
+    def tasks(self) -> Mapping[str, Any]:
+        """Its tasks by name, each a ``TaskPort``."""
+        ...
 
     @property
     def backend(self) -> Any:

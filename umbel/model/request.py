@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 
 class Context:
@@ -49,9 +49,8 @@ class Context:
     argsrepr: str | None = None
     kwargsrepr: str | None = None
     lang: str | None = None
+    outgoing: Any = None
     _children: list[Any] | None = None
-
-    _OPTIONS: ClassVar[tuple[str, ...]] = ("root_id", "parent_id", "shadow", "reply_to")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.update(*args, **kwargs)

@@ -80,7 +80,9 @@ class Signal:
             self._receivers = [*kept, (key, wanted, look_up)]
         return receiver
 
-    def disconnect(self, receiver: Receiver | None = None, sender: Any = None, weak: Any = None, dispatch_uid: Any = None) -> bool:
+    def disconnect(
+        self, receiver: Receiver | None = None, sender: Any = None, weak: Any = None, dispatch_uid: Any = None
+    ) -> bool:
         """Disconnect a receiver. Returns whether it was connected."""
         key = (dispatch_uid if dispatch_uid is not None else _identity(receiver), _identity(sender))
         with self._lock:

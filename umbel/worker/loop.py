@@ -117,7 +117,7 @@ class Loop:
         self.settling.consumer = consumer
 
     def detach(self) -> None:
-        """The consumer is gone. What has not begun is forgotten, since it will be delivered again; what runs goes on."""
+        """The consumer is gone: what has not begun is forgotten, for it comes again; what runs goes on."""
         self.consumer = None
         withdrawn = set(self.pool.withdraw(list(self.running)))
         for job_id in withdrawn:
@@ -278,16 +278,23 @@ class Loop:
         if isinstance(name, str) and name not in self.app.tasks:
             logger.error(
                 "Received unregistered task of type %r.\nThe message goes to %s.\n"
-                "Did you remember to import the module containing this task? Is the name relative to the right package?\n"
+                "Is the module that defines it imported (see 'include'), and is the name relative to the right package?\n"
                 "The full contents of the message headers was:\n%.500r",
-                name, self._where_dead(), headers,
+                name,
+                self._where_dead(),
+                headers,
             )
             signals.task_unknown.send(sender=self, message=delivery, exc=error, name=name, id=task_id)
         else:
             logger.error(
                 "Received a message that is no task of ours: %s\nThe message goes to %s. "
                 "queue: %s content type: %r size: %d headers: %.500r",
-                reason, self._where_dead(), delivery.queue, delivery.content_type, len(delivery.body), headers,
+                reason,
+                self._where_dead(),
+                delivery.queue,
+                delivery.content_type,
+                len(delivery.body),
+                headers,
             )
             signals.task_rejected.send(sender=self, message=delivery, exc=error)
         if isinstance(task_id, str) and task_id and not headers.get("ignore_result"):

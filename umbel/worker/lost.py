@@ -77,12 +77,18 @@ class Lost:
         if count >= MOST_LOST and not plan.requeue_lost:
             logger.error(
                 "Task %s[%s] was lost with its process for the %d. time and is not run again: %s",
-                held.name, held.task_id, count, error,
+                held.name,
+                held.task_id,
+                count,
+                error,
             )
             return False
         logger.warning(
             "Task %s[%s] was lost with its process (%s); it is delivered again, attempt %d",
-            held.name, held.task_id, error, count + 1,
+            held.name,
+            held.task_id,
+            error,
+            count + 1,
         )
         job, delivery = held.job, held.delivery
         queue = delivery.queue if delivery is not None else job.context["delivery_info"]["routing_key"]

@@ -127,7 +127,9 @@ class Pidbox:
         if not isinstance(exchange, str) or not isinstance(key, str):
             return
         headers = {"ticket": ticket, "clock": 1} if isinstance(ticket, str) else {"clock": 1}
-        message = Message(json.dumps({self._hostname: answer}).encode(), key, exchange, headers=headers, delivery_mode=1)
+        message = Message(
+            json.dumps({self._hostname: answer}).encode(), key, exchange, headers=headers, delivery_mode=1
+        )
         try:
             broker.publish([message])
         except OperationalError:

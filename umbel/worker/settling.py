@@ -136,7 +136,10 @@ class Settling:
             self._not_before = self._now() + self._pause
             logger.error(
                 "cannot hand over %d messages and %d results: %s; they are kept, trying again in %.1f seconds",
-                len(self._outgoing), len(self._records), error, self._pause,
+                len(self._outgoing),
+                len(self._records),
+                error,
+                self._pause,
             )
             return False
         self._pause = 0.0

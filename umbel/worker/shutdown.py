@@ -44,9 +44,7 @@ class Shutdown:
         if ending > self.ending:
             self.ending = ending
             self.exit_code = exit_code
-            signals.worker_shutting_down.send(
-                sender=None, sig=reason, how=ending.name.capitalize(), exitcode=exit_code
-            )
+            signals.worker_shutting_down.send(sender=None, sig=reason, how=ending.name.capitalize(), exitcode=exit_code)
         self.wake()
 
     def install(self, *, remap: str | None = os.environ.get("REMAP_SIGTERM")) -> None:

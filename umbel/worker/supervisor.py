@@ -114,7 +114,11 @@ class Supervisor:
         else:
             logger.error(
                 "consumer: Cannot connect to %s: %s.\nTrying again in %.2f seconds... (%s/%s)",
-                self._app.broker_text(), error, pause, attempt, most,
+                self._app.broker_text(),
+                error,
+                pause,
+                attempt,
+                most,
             )
 
     def _pause(self, seconds: float) -> None:

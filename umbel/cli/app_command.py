@@ -22,6 +22,8 @@ Name the module that has your app, as in
 
 No project yet? `umbel demo` needs none."""
 
+_LOADED = "umbel.loaded"
+
 
 class AppCommand(click.Command):
     """A command that takes the global options also after its name, and the options that the app's user added.
@@ -81,6 +83,7 @@ class AppCommand(click.Command):
             _enter(ctx, invocation)
             add_working_directory()
             invocation.app = Umbel("default")
+            ctx.meta[_LOADED] = True
             return invocation.app
         raise click.UsageError(NO_APP.format(command=self.name), ctx)
 
@@ -105,21 +108,19 @@ def load_app(ctx: click.Context) -> Any:
         click.ClickException: its module raised an error.
     """
     invocation = ctx.ensure_object(Invocation)
-    path = invocation.app_path
-    if path is None or invocation.app is not None and ctx.meta.get("umbel.loaded"):
-        if not ctx.meta.get("umbel.loaded"):
-            ctx.meta["umbel.loaded"] = True
-            _enter(ctx, invocation)
+    if ctx.meta.get(_LOADED):
         return invocation.app
     _enter(ctx, invocation)
-    add_working_directory()
-    try:
-        invocation.app = find_app(path, lambda found: isinstance(found, Umbel))
-    except UmbelError:
-        raise
-    except Exception as error:
-        raise _broken(path, error) from error
-    ctx.meta["umbel.loaded"] = True
+    path = invocation.app_path
+    if path is not None:
+        add_working_directory()
+        try:
+            invocation.app = find_app(path, lambda found: isinstance(found, Umbel))
+        except UmbelError:
+            raise
+        except Exception as error:
+            raise _broken(path, error) from error
+    ctx.meta[_LOADED] = True
     return invocation.app
 
 
@@ -144,4 +145,5 @@ def _parameters(given: list[Any]) -> list[click.Parameter]:
         holder = click.Command("options")
         option(holder)
         found += holder.params
-    return found
+    # Celery's users add them to a set, which has no order.
+    return sorted(found, key=lambda option: option.name or "")

@@ -12,7 +12,7 @@ from umbel.cli.app_command import AppCommand
 from umbel.cli.outcome import print_outcome
 
 
-class Json(click.ParamType):
+class Json(click.ParamType):  # type: ignore[type-arg]
     """JSON of one kind.
 
     Args:
@@ -39,7 +39,7 @@ class Json(click.ParamType):
         return found
 
 
-class Moment(click.ParamType):
+class Moment(click.ParamType):  # type: ignore[type-arg]
     """A point in time in ISO 8601.
 
     Args:
@@ -71,7 +71,9 @@ class Moment(click.ParamType):
 @click.command(cls=AppCommand, without="broker")
 @click.argument("name")
 @click.option("-a", "--args", "arguments", type=Json(list, "'[1, 2]'"), help="Positional arguments, as a JSON list.")
-@click.option("-k", "--kwargs", "keywords", type=Json(dict, "'{\"x\": 1}'"), help="Keyword arguments, as a JSON object.")
+@click.option(
+    "-k", "--kwargs", "keywords", type=Json(dict, "'{\"x\": 1}'"), help="Keyword arguments, as a JSON object."
+)
 @click.option("--eta", type=Moment(), metavar="TIME", help="Run it at this time, ISO 8601.")
 @click.option("--countdown", type=float, metavar="SECONDS", help="Run it in so many seconds.")
 @click.option("--expires", type=Moment(seconds=True), metavar="TIME|SECONDS", help="Do not run it after this.")
@@ -79,10 +81,13 @@ class Moment(click.ParamType):
 @click.option("--queue", metavar="NAME", help="The queue to send it to.")
 @click.option("--exchange", metavar="NAME", help="The exchange to send it to.")
 @click.option("--routing-key", metavar="KEY", help="The routing key to send it with.")
-@click.option("--wait", type=click.FloatRange(min=0), metavar="SECONDS", help="Wait so long for the result and print it too.")
+@click.option(
+    "--wait", type=click.FloatRange(min=0), metavar="SECONDS", help="Wait so long for the result and print it too."
+)
 @click.pass_context
 def call(
     ctx: click.Context,
+    /,
     name: str,
     arguments: list[Any] | None,
     keywords: dict[str, Any] | None,

@@ -20,8 +20,21 @@ def graph() -> None:
 
 
 @graph.command(cls=AppCommand, kind="worker")
-@click.option("--format", "form", type=click.Choice(["dot", "mermaid", "json"]), default="dot", show_default=True, help="Graphviz, Mermaid or JSON.")
-@click.option("--blueprint", type=click.Choice(["worker", "consumer", "both"]), default="both", show_default=True, help="What to draw.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["dot", "mermaid", "json"]),
+    default="dot",
+    show_default=True,
+    help="Graphviz, Mermaid or JSON.",
+)
+@click.option(
+    "--blueprint",
+    type=click.Choice(["worker", "consumer", "both"]),
+    default="both",
+    show_default=True,
+    help="What to draw.",
+)
 @click.pass_context
 def bootsteps(ctx: click.Context, form: str, blueprint: str) -> None:
     """Draw the steps of the worker and its consumer as they resolve for this app.
@@ -48,7 +61,9 @@ def resolved(worker: Worker) -> dict[str, Graph]:
     What the consumer's steps need of the worker's is there when the worker runs; here its names stand for it.
     """
     outer = worker.blueprint.graph(worker.context)
-    provided: dict[str, Any] = {thing: None for name in outer.order() for thing in worker.blueprint.steps[name].provides}
+    provided: dict[str, Any] = {
+        thing: None for name in outer.order() for thing in worker.blueprint.steps[name].provides
+    }
     return {"worker": outer, "consumer": worker.consumer_blueprint.graph(Context(worker.context, **provided))}
 
 

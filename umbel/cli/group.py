@@ -5,12 +5,15 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Mapping
+from importlib.metadata import entry_points
 from typing import Any, NamedTuple
 
 import click
 
-from umbel_kernel import hooks
 from umbel_kernel.errors import UmbelError
+
+EXTENSIONS = "umbel.cli.extensions"
+"""The module that asks installed distributions; imported only where there is one to ask."""
 
 
 class Entry(NamedTuple):
@@ -50,8 +53,8 @@ class LazyGroup(click.Group):
             PluginBroken: one of them cannot be imported.
         """
         if self._added is None:
-            found: list[Any] = hooks.manager().hook.umbel_commands() if self._extensible else []
-            self._added = {command.name: command for group in found for command in group or ()}
+            there = self._extensible and entry_points(group="umbel")
+            self._added = importlib.import_module(EXTENSIONS).commands() if there else {}
         return self._added
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -50,7 +50,7 @@ PLANNED = (
 @click.option("--traceback", is_flag=True, help="Show the traceback of an error; so does UMBEL_DEBUG=1.")
 @click.version_option(__version__, prog_name="umbel", message="%(prog)s %(version)s")
 @click.pass_context
-def umbel(ctx: click.Context, traceback: bool, **given: Any) -> None:
+def umbel(ctx: click.Context, /, traceback: bool, **given: Any) -> None:
     """A distributed task queue with Celery's command line.
 
     \b
@@ -66,7 +66,8 @@ def umbel(ctx: click.Context, traceback: bool, **given: Any) -> None:
         if value:
             setattr(invocation, name, value)
     invocation.no_color = invocation.no_color or bool(os.environ.get("NO_COLOR"))
-    invocation.app_path = invocation.app_path or os.environ.get("UMBEL_APP") or os.environ.get("CELERY_APP")
+    if not invocation.names_app:
+        invocation.app_path = os.environ.get("UMBEL_APP") or os.environ.get("CELERY_APP")
     if invocation.no_color:
         ctx.color = False
 

@@ -9,7 +9,7 @@ import click
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
 
 
-class NameList(click.ParamType):
+class NameList(click.ParamType):  # type: ignore[type-arg]
     """Names with commas between them."""
 
     name = "names"
@@ -24,7 +24,7 @@ class NameList(click.ParamType):
         return names
 
 
-class LogLevel(click.ParamType):
+class LogLevel(click.ParamType):  # type: ignore[type-arg]
     """A log level by name, in any case, or by number."""
 
     name = "level"
@@ -39,7 +39,7 @@ class LogLevel(click.ParamType):
         return text.upper()
 
 
-class Concurrency(click.ParamType):
+class Concurrency(click.ParamType):  # type: ignore[type-arg]
     """A number of slots, or ``auto``."""
 
     name = "N|auto"

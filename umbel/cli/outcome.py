@@ -27,7 +27,9 @@ def print_outcome(result: AsyncResult, wait: float, *, traceback: bool = False) 
         click.echo(f"{result.id} is {state}{waited}: {known}.", err=True)
         return 1
     if traceback:
-        click.echo(result.traceback or f"{result.id} is {result.state} and left no traceback.", err=not result.traceback)
+        click.echo(
+            result.traceback or f"{result.id} is {result.state} and left no traceback.", err=not result.traceback
+        )
         return 0
     if result.successful():
         click.echo(shown(value))

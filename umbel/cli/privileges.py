@@ -46,4 +46,6 @@ def check_privileges(accept: Iterable[str] | None) -> str:
             f"this worker runs as root and accepts {names}: whoever can send it a message could run anything as root. "
             f"Run it as another user, take {names} out of accept_content, or set {ALLOW}=1 to accept the risk"
         )
-    return f"running as root and accepting {names}, because {ALLOW} is set: whoever can send a message owns this machine"
+    return (
+        f"running as root and accepting {names}, because {ALLOW} is set: whoever can send a message owns this machine"
+    )

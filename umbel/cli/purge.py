@@ -24,7 +24,9 @@ def purge(ctx: click.Context, force: bool, queues: list[str] | None, exclude_que
         broker = app.connections.broker()
         if not force:
             click.confirm(
-                f"This drops all messages that wait in {', '.join(names)} at {app.broker_text()}. Go on?", abort=True, err=True
+                f"This drops all messages that wait in {', '.join(names)} at {app.broker_text()}. Go on?",
+                abort=True,
+                err=True,
             )
         count = broker.purge(names)
     finally:

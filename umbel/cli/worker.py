@@ -30,29 +30,45 @@ def _known_pool(ctx: click.Context, param: click.Parameter, value: str | None) -
 
 
 @click.command(cls=AppCommand, kind="worker", context_settings={"allow_extra_args": True})
-@click.option("-n", "--hostname", metavar="NAME", help="The worker's name, as in 'w1@%h'. %h is the host, %n its name, %d its domain.")
+@click.option(
+    "-n",
+    "--hostname",
+    metavar="NAME",
+    help="The worker's name, as in 'w1@%h'. %h is the host, %n its name, %d its domain.",
+)
 @click.option("-l", "--loglevel", type=LogLevel(), default="WARNING", show_default=True, help="What to log, and above.")
 @click.option("-f", "--logfile", metavar="FILE", help="Log there instead of to the terminal.")
 @click.option("--pidfile", metavar="FILE", help="Keep the process id there; a second worker with it does not start.")
-@click.option("-c", "--concurrency", type=Concurrency(), help="Tasks that run at once. Default: one for each processor.")
+@click.option(
+    "-c", "--concurrency", type=Concurrency(), help="Tasks that run at once. Default: one for each processor."
+)
 @click.option("-P", "--pool", metavar="NAME", callback=_known_pool, help="What runs tasks; `umbel plugins` lists them.")
 @click.option("-Q", "--queues", type=NameList(), help="Read these queues only.")
 @click.option("-X", "--exclude-queues", type=NameList(), help="Do not read these of the app's queues.")
 @click.option("-I", "--include", type=NameList(), help="Import these modules too.")
 @click.option("--prefetch-multiplier", type=click.IntRange(min=0), metavar="N", help="Tasks held for each slot.")
 @click.option("--time-limit", type=SECONDS, metavar="SECONDS", help="Kill a task that runs longer.")
-@click.option("--soft-time-limit", type=SECONDS, metavar="SECONDS", help="Raise SoftTimeLimitExceeded in a task that runs longer.")
+@click.option(
+    "--soft-time-limit", type=SECONDS, metavar="SECONDS", help="Raise SoftTimeLimitExceeded in a task that runs longer."
+)
 @click.option("--max-tasks-per-child", type=COUNT, metavar="N", help="Replace a pool process after so many tasks.")
 @click.option("--max-memory-per-child", type=COUNT, metavar="KIB", help="Replace a pool process that has grown larger.")
 @click.option("--pool-start-method", type=click.Choice(["fork", "spawn"]), hidden=True)
 @click.option("--purge", "--discard", is_flag=True, help="Drop all messages that wait in its queues first.")
-@click.option("-O", "--optimization", type=click.Choice(["default", "fair"]), default="default", help="Accepted; tasks always go to a free slot.")
+@click.option(
+    "-O",
+    "--optimization",
+    type=click.Choice(["default", "fair"]),
+    default="default",
+    help="Accepted; tasks always go to a free slot.",
+)
 @click.option("--without-gossip", is_flag=True, help="Take no part in gossip.")
 @click.option("--without-mingle", is_flag=True, help="Ask no other workers at the start.")
 @click.option("--without-heartbeat", is_flag=True, help="Do not announce that this worker lives.")
 @click.pass_context
 def worker(
     ctx: click.Context,
+    /,
     concurrency: str | int | None,
     pidfile: str | None,
     pool_start_method: str | None,

@@ -36,8 +36,16 @@ _LOOK = 0.2
 
 @click.command()
 @click.option("--files", type=click.IntRange(min=1), metavar="N", help="Count the first N files only.")
-@click.option("-c", "--workers", type=click.IntRange(min=1), metavar="N", help="Tasks that run at once. Default: one for each processor.")
-@click.option("--keep", type=click.Path(file_okay=False), metavar="DIR", help="Keep the database and the worker's log there.")
+@click.option(
+    "-c",
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Tasks that run at once. Default: one for each processor.",
+)
+@click.option(
+    "--keep", type=click.Path(file_okay=False), metavar="DIR", help="Keep the database and the worker's log there."
+)
 @click.option("-b", "--broker", metavar="URL", help="Run it over this broker instead of a file.")
 @click.option("--backend", "--result-backend", metavar="URL", help="Keep the results there instead of in a file.")
 @click.option("--json", "as_json", is_flag=True, help="Print the totals as JSON.")
@@ -98,7 +106,11 @@ def _clear(directory: Path, keep: str | None) -> None:
 
 def _run(out: Console, place: Place, paths: list[str], slots: int) -> tuple[dict[str, Any], float]:
     """Send the tasks, wait for them, and return what the last one returned with the seconds it all took."""
-    out.print(Text.assemble(("umbel demo", "bold green"), f"  counting the standard library of Python {platform.python_version()}"))
+    out.print(
+        Text.assemble(
+            ("umbel demo", "bold green"), f"  counting the standard library of Python {platform.python_version()}"
+        )
+    )
     out.print(Text(f"  input    {len(paths):,} source files in {ROOT}", "dim"))
     out.print(Text(f"  broker   {URL.parse(place.broker).masked()}", "dim"))
     out.print(Text(f"  results  {URL.parse(place.backend).masked()}", "dim"))

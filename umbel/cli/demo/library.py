@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sysconfig
 from pathlib import Path
 
@@ -14,11 +15,13 @@ def sources(limit: int | None = None) -> list[str]:
 
     What has been installed there by package managers does not count.
     """
-    found = sorted(
-        path.relative_to(ROOT).as_posix()
-        for path in ROOT.rglob("*.py")
-        if not _INSTALLED & {*path.relative_to(ROOT).parts} and path.is_file()
-    )
+    found = []
+    for folder, inner, names in os.walk(ROOT):
+        inner[:] = [name for name in inner if name not in _INSTALLED]
+        below = os.path.relpath(folder, ROOT).replace(os.sep, "/")
+        prefix = "" if below == "." else f"{below}/"
+        found += [prefix + name for name in names if name.endswith(".py")]
+    found.sort()
     return found[:limit]
 
 

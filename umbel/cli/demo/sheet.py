@@ -36,7 +36,9 @@ def print_sheet(console: Console, found: dict[str, Any], elapsed: float, slots: 
 
 
 def _totals(found: dict[str, Any], elapsed: float, slots: int) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, title="The standard library in numbers", title_style="bold", title_justify="left")
+    table = Table(
+        box=box.SIMPLE_HEAD, title="The standard library in numbers", title_style="bold", title_justify="left"
+    )
     values = {
         "files": f"{found['files']:,}",
         "lines": f"{found['lines']:,}",

@@ -17,6 +17,7 @@ CONTENDER = Contender(
     acknowledges=_BOTH,
     enqueues=_BOTH,
     exchanges=("{queue}",),
+    note="acknowledges a task as it starts (acks_late off): a killed worker loses the one it runs",
     setups=[
         Setup("prefork c2", [*_WORKER, "-c", "2", "-P", "prefork"], brokers=_BOTH, beside="celery prefork c2"),
         Setup(

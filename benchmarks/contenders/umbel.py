@@ -19,6 +19,7 @@ CONTENDER = Contender(
     acknowledges=_ALL,
     enqueues=_ALL,
     exchanges=("{queue}",),
+    note="acknowledges a task as it starts (acks_late off): a killed worker loses the one it runs",
     setups=[
         Setup("prefork c2", [*_WORKER, "-c", "2", "-P", "prefork"], brokers=_ALL, beside="celery prefork c2"),
         Setup(

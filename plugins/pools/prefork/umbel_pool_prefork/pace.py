@@ -6,7 +6,7 @@ AHEAD = 0.010
 """Seconds of work to stage in a child at most."""
 
 DEEPEST = 50
-"""Jobs to stage in a child at most. A hundred instead gained nothing that could be measured."""
+"""Jobs to stage in a child at most. With 100 a no-op cost under a tenth less CPU, with 25 a third more."""
 
 
 class Pace:

@@ -9,6 +9,7 @@ from typing import Any
 from umbel_kernel.errors import EncodeError
 
 NONE = marshal.dumps({})
+SCALARS = frozenset({type(None), bool, int, float, str, bytes})
 
 
 def freeze(headers: dict[str, Any]) -> bytes:
@@ -19,10 +20,7 @@ def freeze(headers: dict[str, Any]) -> bytes:
     """
     if not headers:
         return NONE
-    try:
-        return marshal.dumps(headers)
-    except ValueError:
-        return marshal.dumps(_plain(headers))
+    return marshal.dumps({name: value if type(value) in SCALARS else _plain(value) for name, value in headers.items()})
 
 
 def thaw(frozen: bytes) -> dict[str, Any]:
@@ -33,7 +31,7 @@ def thaw(frozen: bytes) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     """The same value made of the built-in types alone: an enum of strings becomes a string."""
-    if value is None or isinstance(value, bool):
+    if type(value) in SCALARS:
         return value
     if isinstance(value, str):
         return str.__str__(value)

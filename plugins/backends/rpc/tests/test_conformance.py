@@ -21,6 +21,7 @@ class TestOverAmqp(BackendConformance):
         return lambda: make(amqp_url)
 
 
+@pytest.mark.slow
 class TestOverRedis(BackendConformance):
     @pytest.fixture
     def make_backend(self, redis_url: str) -> Any:

@@ -15,7 +15,7 @@ from umbel_kernel.url import URL
 
 
 class RpcBackend(Backend):
-    """One object is both sides: it sends what ``store`` is given to each record's ``reply_to``, and reads its own queue.
+    """Sends what ``store`` is given to each record's ``reply_to``, and reads a reply queue of its own.
 
     A result can be had only in the process that published the task, and only while that process lives.
     """

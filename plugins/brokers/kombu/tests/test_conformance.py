@@ -21,6 +21,7 @@ class TestMemory(BrokerConformance):
         super().test_topic_patterns(broker, new_queue)
 
 
+@pytest.mark.slow
 class TestAmqp(BrokerConformance):
     @pytest.fixture
     def make_broker(self, amqp_url: str) -> Any:

@@ -81,8 +81,13 @@ class Link:
         return answer(self.call([command], timeout)[0])
 
     def send(self, *command: Any, timeout: float) -> None:
-        """Send one command and leave the reply to ``read``."""
-        self._open(timeout)
+        """Send one command and leave the reply to ``read``.
+
+        Raises:
+            OperationalError: the connection is lost.
+        """
+        if self._connection is None:
+            self._open(timeout)
         try:
             self._connection._sock.settimeout(timeout)
             self._connection.send_packed_command(self._connection.pack_command(*command), check_health=False)

@@ -50,7 +50,10 @@ def _entry(entry: bytes) -> tuple[bytes, str, str]:
         tail = _TAIL.search(entry)
         if tail is None:
             return entry, "", "umbel.unreadable"
-        return entry[1 : tail.start()], "", json.loads(tail[1])
+        raw = entry[1 : tail.start()]
+        if raw.startswith(b'"'):  # the server wrote bytes that are no object as a string, and left them as they were
+            raw = json.loads(raw.decode("latin-1"), strict=False).encode("latin-1")
+        return raw, "", json.loads(tail[1])
 
 
 def _queue(link: Link, layout: Layout, exchange: str, routing_key: str, timeout: float) -> str:

@@ -1,0 +1,207 @@
+"""A connection that is cut or falls silent, garbage in a queue, and messages exchanged with kombu."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import amqp
+import kombu
+import pytest
+
+from umbel_broker_amqp import AmqpBroker
+from umbel_kernel.errors import OperationalError, PublishError
+from umbel_kernel.spi.message import Message
+from umbel_kernel.spi.topology import Queue
+from umbel_kernel.url import URL
+
+
+class Proxy:
+    """Stands between a broker and the server, and cuts or freezes what goes through."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._to = (host, port)
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listening.getsockname()[1]
+        self._sockets: list[socket.socket] = []
+        self.frozen = threading.Event()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self) -> None:
+        for each in self._sockets:
+            try:
+                each.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                continue
+        self._sockets.clear()
+
+    def close(self) -> None:
+        self._listening.close()
+        self.cut()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                inner = self._listening.accept()[0]
+            except OSError:
+                return
+            outer = socket.create_connection(self._to)
+            self._sockets += [inner, outer]
+            for source, target in ((inner, outer), (outer, inner)):
+                threading.Thread(target=self._pump, args=(source, target), daemon=True).start()
+
+    def _pump(self, source: socket.socket, target: socket.socket) -> None:
+        try:
+            while data := source.recv(65536):
+                if self.frozen.is_set():
+                    continue
+                target.sendall(data)
+            target.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            return
+
+
+@pytest.fixture
+def proxy(amqp_url: str) -> Iterator[Proxy]:
+    parts = urlsplit(amqp_url)
+    found = Proxy(parts.hostname or "127.0.0.1", parts.port or 5672)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def broker(proxy: Proxy) -> Iterator[AmqpBroker]:
+    found = AmqpBroker(URL.parse(f"amqp://guest:guest@127.0.0.1:{proxy.port}//"), {"read_timeout": 1.0})
+    found.connect(timeout=5)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def queue(amqp_url: str) -> Iterator[Queue]:
+    direct = AmqpBroker(URL.parse(amqp_url))
+    found = Queue(f"faults-{uuid.uuid4().hex}")
+    direct.declare([found])
+    yield found
+    direct.delete([found.name])
+    direct.close()
+
+
+def test_a_cut_connection_is_replaced_at_the_next_publish(broker: AmqpBroker, proxy: Proxy, queue: Queue) -> None:
+    broker.publish([Message(b"1", queue.name)])
+    proxy.cut()
+    time.sleep(0.05)
+    broker.publish([Message(b"2", queue.name)])
+    assert broker.size([queue.name]) == {queue.name: 2}
+
+
+def test_a_silent_server_ends_publish_in_time(broker: AmqpBroker, proxy: Proxy, queue: Queue) -> None:
+    proxy.frozen.set()
+    message = Message(b"1", queue.name)
+    started = time.monotonic()
+    with pytest.raises(PublishError) as caught:
+        broker.publish([message, message], timeout=0.5)
+    assert time.monotonic() - started < 2
+    assert list(caught.value.failed) == [message, message]
+    proxy.frozen.clear()
+    broker.publish([message])
+
+
+def test_a_waiting_receive_hears_of_the_end_and_loses_nothing(broker: AmqpBroker, proxy: Proxy, queue: Queue) -> None:
+    broker.publish([Message(b"held", queue.name)])
+    consumer = broker.consumer([queue])
+    assert consumer.receive(1, 5)[0].body == b"held"
+    threading.Timer(0.2, proxy.cut).start()
+    started = time.monotonic()
+    with pytest.raises(OperationalError):
+        consumer.receive(1, 20)
+    assert time.monotonic() - started < 5
+    consumer.close()
+    again = broker.consumer([queue])
+    found = again.receive(1, 5)
+    assert (found[0].body, found[0].redelivered) == (b"held", True)
+    again.ack(found)
+
+
+def test_a_deleted_queue_ends_receive(broker: AmqpBroker, queue: Queue) -> None:
+    consumer = broker.consumer([queue])
+    threading.Timer(0.2, lambda: broker.delete([queue.name])).start()
+    with pytest.raises(OperationalError, match=queue.name):
+        consumer.receive(1, 10)
+
+
+def test_an_exchange_that_is_not_there_fails_the_batch(broker: AmqpBroker, queue: Queue) -> None:
+    with pytest.raises(PublishError, match="no exchange"):
+        broker.publish([Message(b"1", "key", f"nowhere-{uuid.uuid4().hex}")])
+    broker.publish([Message(b"2", queue.name)])
+
+
+def test_garbage_is_delivered_as_it_is(amqp_url: str, broker: AmqpBroker, queue: Queue) -> None:
+    parts = urlsplit(amqp_url)
+    with amqp.Connection(f"{parts.hostname}:{parts.port}") as connection:
+        channel = connection.channel()
+        channel.basic_publish(amqp.Message(b"\xff\x00"), routing_key=queue.name)
+        wrong = amqp.Message(b"odd", application_headers={"when": 1}, content_type="application/json")
+        raw = wrong._serialize_properties().replace(b"whenI", b"whenQ")
+        wrong._serialize_properties = lambda: raw
+        channel.basic_publish(wrong, routing_key=queue.name)
+        channel.close()
+    broker.publish([Message(b"good", queue.name)])
+    consumer = broker.consumer([queue])
+    found: list[Any] = []
+    while len(found) < 3:
+        found += consumer.receive(3 - len(found), 5)
+    assert [(d.body, d.content_type, d.headers) for d in found] == [
+        (b"\xff\x00", "", {}),
+        (b"odd", "", {}),
+        (b"good", "application/json", {}),
+    ]
+    consumer.ack(found)
+
+
+def test_kombu_reads_what_we_write_and_the_reverse(amqp_url: str, broker: AmqpBroker, queue: Queue) -> None:
+    headers = {"id": "1", "task": "a.b", "retries": 0, "timelimit": [None, 2.5], "eta": None, "stamps": {"a": [1]}}
+    broker.publish(
+        [Message(b"[[], {}, {}]", queue.name, headers=headers, correlation_id="1", reply_to="me", expiration=60)]
+    )
+    with kombu.Connection(amqp_url) as connection:
+        theirs = kombu.Queue(queue.name)(connection.channel()).get()
+        assert (theirs.body, theirs.headers) == (b"[[], {}, {}]", headers) or theirs.body == "[[], {}, {}]"
+        assert theirs.headers == headers
+        ours = dict(theirs.properties)
+        theirs.ack()
+        connection.Producer().publish(
+            [1, 2],
+            routing_key=queue.name,
+            headers=headers,
+            correlation_id="1",
+            reply_to="me",
+            expiration=60,
+            priority=0,
+        )
+        written = kombu.Queue(queue.name)(connection.channel()).get()
+        assert dict(written.properties) == ours
+        written.reject(requeue=True)
+    consumer = broker.consumer([queue])
+    found = consumer.receive(1, 5)
+    assert json.loads(found[0].body) == [1, 2]
+    assert (found[0].headers, found[0].correlation_id, found[0].reply_to) == (headers, "1", "me")
+    assert (found[0].content_type, found[0].content_encoding) == ("application/json", "utf-8")
+    consumer.ack(found)
+
+
+def test_a_big_message_goes_in_many_frames(broker: AmqpBroker, queue: Queue) -> None:
+    body = bytes(range(256)) * 4096
+    broker.publish([Message(body, queue.name), Message(b"", queue.name)])
+    consumer = broker.consumer([queue])
+    found: list[Any] = []
+    while len(found) < 2:
+        found += consumer.receive(2 - len(found), 5)
+    assert [d.body for d in found] == [body, b""]
+    consumer.ack(found)

@@ -167,7 +167,7 @@ class SqliteBackend(Backend):
             with self._connection.transaction(time.monotonic() + 5.0, "wait for results in") as sqlite:
                 waiting.register(sqlite, task_ids, bell.address)
                 found = self._select(sqlite, task_ids, _IS_READY)
-                seen = (self._writes, sqlite.execute("PRAGMA data_version").fetchone()[0])
+                seen = (self._writes, self._connection.data_version())
             registered = True
             try:
                 while not found and (end is None or time.monotonic() < end):

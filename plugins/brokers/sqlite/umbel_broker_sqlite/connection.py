@@ -7,6 +7,7 @@ import random
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -17,10 +18,16 @@ from umbel_kernel.errors import ConfigurationError, OperationalError
 
 _PATIENCE_FIRST = 0.00005
 _PATIENCE_MOST = 0.004
+_RESUME = 5.0
+"""Seconds that a fork waits for a thread to end its transaction, and a connection to open again after it."""
 _LEAST_SQLITE = (3, 38, 0)
 """The first that always has RETURNING and json_each."""
 _LOOK_EVERY = 0.05
 """Seconds between two looks whether the file is still the one that was opened; a look costs 2 µs."""
+
+_registry = threading.Lock()
+_connections: weakref.WeakSet[Connection] = weakref.WeakSet()
+_resting: list[Connection] = []
 
 
 class Connection:
@@ -28,6 +35,10 @@ class Connection:
 
     A writer begins with ``BEGIN IMMEDIATE``. SQLite's own way of waiting for the lock sleeps up to 100 ms at a time,
     by which two busy workers starve each other; here the pauses are short and random.
+
+    SQLite keeps what it knows of a file's locks for the whole process, and a forked child inherits it without the locks
+    themselves, besides mutexes that other threads may hold at that moment. So before each fork all connections are let
+    come to rest and closed; the parent's open again when they are next used, and the child's stay closed.
 
     Args:
         path: the file; it is created, following the umask, when it is not there.
@@ -44,10 +55,14 @@ class Connection:
         self._sqlite: sqlite3.Connection | None = None
         self._identity: tuple[int, int] = (0, 0)
         self._look_at = 0.0
+        self._rests = False
+        self._generation = 0
+        with _registry:
+            _connections.add(self)
 
     @property
     def is_open(self) -> bool:
-        return self._sqlite is not None
+        return self._sqlite is not None or self._rests
 
     def open(self, deadline: float) -> None:
         """Open the file and make or check its tables. Does nothing when it is open.
@@ -90,6 +105,8 @@ class Connection:
             self._identity = (stat.st_dev, stat.st_ino)
             self._look_at = time.monotonic() + _LOOK_EVERY
             self._sqlite = sqlite
+            self._rests = False
+            self._generation += 1
 
     def _prepare(self, sqlite: sqlite3.Connection, deadline: float) -> None:
         while True:
@@ -222,15 +239,18 @@ class Connection:
             except sqlite3.Error as error:
                 raise translated(error, self.path, doing) from error
 
-    def data_version(self) -> int:
-        """A number that changes when another connection, of whichever process, commits something. 4 µs."""
+    def data_version(self) -> tuple[int, int]:
+        """A value that changes when another connection, of whichever process, commits something. 4 µs."""
         with self._lock:
             try:
-                return int(self._present("look into").execute("PRAGMA data_version").fetchone()[0])
+                version = self._present("look into").execute("PRAGMA data_version").fetchone()[0]
+                return self._generation, version
             except sqlite3.Error as error:
                 raise translated(error, self.path, "look into") from error
 
     def _present(self, doing: str) -> sqlite3.Connection:
+        if self._sqlite is None and self._rests:
+            self._resume(doing)
         if self._sqlite is None:
             raise OperationalError(f"cannot {doing} the SQLite file {self.path}: the connection is closed")
         now = time.monotonic()
@@ -242,12 +262,40 @@ class Connection:
             except OSError:
                 there = False
             if not there:
-                self._drop()
-                raise OperationalError(
-                    f"cannot {doing} the SQLite file {self.path}: it was deleted or replaced while it was open; "
-                    f"what was in it went with it"
-                )
+                raise self._gone(doing)
         return self._sqlite
+
+    def _gone(self, doing: str) -> OperationalError:
+        self._drop()
+        return OperationalError(
+            f"cannot {doing} the SQLite file {self.path}: it was deleted or replaced while it was open; what was in it "
+            f"went with it"
+        )
+
+    def _resume(self, doing: str) -> None:
+        """Open again after a fork; the file has to be the same."""
+        before = self._identity
+        self.open(time.monotonic() + _RESUME)
+        if self._identity != before:
+            raise self._gone(doing)
+
+    def rest(self) -> bool:
+        """Before a fork: take the lock and close; whether the lock was to be had."""
+        if not self._lock.acquire(timeout=_RESUME):
+            return False
+        if self._sqlite is not None and not self._sqlite.in_transaction:
+            self._drop()
+            self._rests = True
+        return True
+
+    def go_on(self) -> None:
+        """After a fork, in the parent."""
+        self._lock.release()
+
+    def forget(self) -> None:
+        """After a fork, in the child: this is the parent's."""
+        self._lock = threading.RLock()
+        self._rests = False
 
     def _drop(self) -> None:
         if self._sqlite is not None:
@@ -261,4 +309,27 @@ class Connection:
     def close(self) -> None:
         """Close; never raises; a second call does nothing."""
         with self._lock:
+            self._rests = False
             self._drop()
+
+
+def _before_fork() -> None:
+    _registry.acquire()
+    _resting.extend([each for each in list(_connections) if each.rest()])
+
+
+def _after_fork_in_parent() -> None:
+    while _resting:
+        _resting.pop().go_on()
+    _registry.release()
+
+
+def _after_fork_in_child() -> None:
+    global _registry
+    _registry = threading.Lock()
+    _resting.clear()
+    for each in list(_connections):
+        each.forget()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -96,7 +96,7 @@ class SqliteConsumer(Consumer):
         self._held: dict[int, tuple[Delivery, _Batch]] = {}
         self._number = 0
         self._registered = False
-        self._seen: int | None = None
+        self._seen: tuple[int, int] | None = None
         self._next_due: float | None = None
         self._next_sweep = 0.0
         self._next_beat = 0.0
@@ -273,7 +273,7 @@ class SqliteConsumer(Consumer):
         if not found:
             if wait and not self._registered:
                 self._register(sqlite)
-            self._seen = sqlite.execute("PRAGMA data_version").fetchone()[0]
+            self._seen = self._connection.data_version()
             return [], None
         self._seen = None
         if self._registered:

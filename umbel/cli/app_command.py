@@ -48,6 +48,8 @@ class AppCommand(click.Command):
             raise click.UsageError(f"Option '{error}' requires an argument.", ctx) from None
         if invocation.no_color:
             ctx.color = False
+        if invocation.names_app:
+            load_app(ctx)
         return super().parse_args(ctx, args)
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
@@ -57,10 +59,9 @@ class AppCommand(click.Command):
         return [*own[:-1], *added, *own[-1:]] if added else own
 
     def _added(self, ctx: click.Context) -> list[click.Parameter]:
-        invocation = ctx.ensure_object(Invocation)
-        if not invocation.names_app:
+        if not ctx.meta.get(_LOADED):
             return []
-        options = load_app(ctx).user_options
+        options = ctx.ensure_object(Invocation).app.user_options
         given = [*options.get("preload", ()), *(options.get(self._kind, ()) if self._kind else ())]
         found = ctx.meta.setdefault(f"umbel.options.{self.name}", _parameters(given) if given else [])
         return list(found)
@@ -96,7 +97,7 @@ def _enter(ctx: click.Context, invocation: Invocation) -> None:
     try:
         before = invocation.apply()
     except OSError as error:
-        raise click.UsageError(f"cannot change to --workdir {invocation.workdir!r}: {error.strerror}", ctx) from None
+        raise ConfigurationError(f"cannot change to --workdir {invocation.workdir!r}: {error.strerror}") from error
     ctx.find_root().call_on_close(lambda: restore(before))
 
 

@@ -40,9 +40,7 @@ def report(ctx: click.Context, defaults: bool) -> None:
         click.echo(f"\nTrouble: {trouble}")
     unknown = app.conf.undeclared()
     if unknown:
-        click.echo(
         click.echo("\nSet for a plugin that is not loaded, so hidden and without effect")
-        )
         click.echo("\n".join(f"  {name}" for name in unknown))
 
 

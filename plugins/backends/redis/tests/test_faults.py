@@ -132,3 +132,17 @@ def test_documents_are_shared_with_celery(redis_url: str) -> None:
     assert result.get(timeout=5) == 1
     found.forget([ours, theirs])
     found.close()
+
+
+def test_a_silent_store_ends_a_wait_in_time() -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        url = URL.parse(f"redis://u:seecret@127.0.0.1:{silent.getsockname()[1]}/0")
+        found = RedisBackend(url, state_of=json_state_of)
+        started = time.monotonic()
+        with pytest.raises(OperationalError) as caught:
+            found.wait(["x"], timeout=0.5)
+        assert time.monotonic() - started < 2
+        assert "seecret" not in str(caught.value)
+        found.close()

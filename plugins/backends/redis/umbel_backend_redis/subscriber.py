@@ -13,6 +13,7 @@ from umbel_kernel.spi.backend import Record
 
 _LOOK_AGAIN = 10.0
 _LINGER = 30.0
+_LONGEST = 5.0
 _PAUSES = (0.02, 0.05, 0.1, 0.2, 0.5)
 _AT_ONCE = 1000
 
@@ -112,8 +113,10 @@ class Subscriber:
     ) -> dict[str, Record]:
         again = time.monotonic() + _LOOK_AGAIN
         while True:
+            now = time.monotonic()
+            left = _LONGEST if end is None else min(_LONGEST, end - now)
             with self._turn:
-                self._subscribe(wanted, patience)
+                self._subscribe(wanted, max(0.05, min(patience, left)))
                 found = {task_id: t.record for task_id, t in topics.items() if t.record is not None}
                 if found:
                     return found

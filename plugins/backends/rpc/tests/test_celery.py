@@ -11,6 +11,7 @@ from celery import Celery
 from kombu import Connection, Producer
 
 from umbel_backend_rpc import RpcBackend
+from umbel_kernel.errors import OperationalError
 from umbel_kernel.spi.backend import Record
 from umbel_kernel.url import URL
 from umbel_testkit.backend import json_state_of
@@ -60,7 +61,7 @@ def test_a_celery_client_reads_our_reply(broker: str, request: pytest.FixtureReq
 def test_without_a_broker_it_says_so_in_time() -> None:
     backend = RpcBackend(URL.parse("rpc://"), {"broker_url": "amqp://u:seecret@127.0.0.1:1//"}, state_of=json_state_of)
     started = time.monotonic()
-    with pytest.raises(Exception, match=r"u:\*\*@127") as caught:
+    with pytest.raises(OperationalError, match=r"u:\*\*@127") as caught:
         backend.wait(["x"], timeout=1)
     assert time.monotonic() - started < 4
     assert "seecret" not in str(caught.value)

@@ -48,7 +48,7 @@ class Replies:
         self._connected = False
         self._trouble: OperationalError | None = None
         self._closed = False
-        self._ends = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._ends = os.pipe()
         self._finish = weakref.finalize(self, _close_all, self._ends)
 
     def start(self, timeout: float) -> None:

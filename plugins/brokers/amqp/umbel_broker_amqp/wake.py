@@ -9,7 +9,9 @@ class WakePipe:
     """Readable once ``wake`` was called, until ``drain``. The self-pipe trick of D. J. Bernstein."""
 
     def __init__(self) -> None:
-        self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._read, self._write = os.pipe()
+        os.set_blocking(self._read, False)
+        os.set_blocking(self._write, False)
         self._closed = False
 
     def fileno(self) -> int:

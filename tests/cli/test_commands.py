@@ -140,8 +140,8 @@ def test_a_step_that_cannot_be_placed_is_told(tmp_path: Path, run: Run) -> None:
 def test_report_hides_secrets(tmp_path: Path, run: Run) -> None:
     (tmp_path / "secretive.py").write_text(
         "from umbel import Umbel\n"
-        "app = Umbel('secretive', broker='redis://:hunter2@h/0', backend='sqlite:////tmp/r.db', security_key='hunter3',\n"
-        "            task_default_queue='mine')\n"
+        "app = Umbel('secretive', broker='redis://:hunter2@h/0', backend='sqlite:////tmp/r.db',\n"
+        "            security_key='hunter3', task_default_queue='mine')\n"
     )
     done = run("-A", "secretive", "report")
     assert done.returncode == 0, done.stderr

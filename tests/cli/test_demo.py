@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import signal
 import sysconfig
 import time
@@ -13,6 +14,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import redis
 
 from tests.cli.conftest import Run, Start
 
@@ -88,10 +90,18 @@ def test_what_a_person_sees(run: Run, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_it_runs_over_redis_and_leaves_nothing(run: Run, redis_url: str) -> None:
-    done = run("demo", "--files", "5", "--json", "--broker", redis_url, "--backend", redis_url)
+def test_it_runs_over_redis_and_leaves_nothing(run: Run, redis_url: str, tmp_path: Path) -> None:
+    words = ("--broker", redis_url, "--backend", redis_url, "--keep", "kept")
+    done = run("demo", "--files", "5", "--json", *words)
     assert done.returncode == 0, done.stderr
     check(json.loads(done.stdout), plain_count(5))
+    log = (tmp_path / "kept" / "worker.log").read_text()
+    ids = set(re.findall(r"Task umbel\.cli\.demo\.tasks\.\w+\[([0-9a-f-]{36})\] succeeded", log))
+    queue = re.search(r"umbel-demo-[0-9a-f]{8}", log)
+    assert len(ids) == 6 and queue is not None
+    with redis.Redis.from_url(redis_url) as client:
+        assert not [key for key in client.scan_iter("*") if queue[0].encode() in key]
+        assert client.exists(*(f"celery-task-meta-{task_id}" for task_id in ids)) == 0
 
 
 def test_a_worker_that_cannot_start_is_told_with_its_log(run: Run, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def test_flags_are_taken_too() -> None:
 
 
 def test_a_missing_value_is_an_error() -> None:
-    with pytest.raises(ValueError, match="^-A$"):
+    with pytest.raises(ValueError, match=r"^-A$"):
         Invocation().take(["-A"])
 
 

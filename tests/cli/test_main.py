@@ -29,12 +29,13 @@ def test_help_names_every_command_and_imports_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_each_command_has_the_summary_that_the_table_says(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_summary_in_the_table_is_the_first_sentence_of_the_commands_help(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([name, "--help"]) == 0
-    shown = capsys.readouterr().out
-    assert f"Usage: umbel {name}" in shown
-    text = " ".join(shown.split())
-    assert COMMANDS[name].summary.split(",")[0].split(":")[0].rstrip(".").split()[0] in text
+    usage, _, text = capsys.readouterr().out.partition("\n\n")
+    assert usage.startswith(f"Usage: umbel {name}")
+    assert " ".join(text.split()).startswith(COMMANDS[name].summary)
 
 
 def test_no_words_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:

@@ -94,7 +94,7 @@ def call(
     wait: float | None,
     **options: Any,
 ) -> int:
-    """Call the task NAME and print its id.
+    """Call a task by its name and print its id.
 
     \b
     umbel -A proj call proj.add -a '[2, 3]'

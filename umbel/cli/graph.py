@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -12,6 +13,16 @@ from umbel.worker.options import WorkerOptions
 from umbel.worker.worker import Worker
 from umbel_kernel.graph import Graph
 from umbel_kernel.step import Context
+
+FORMS: dict[str, Callable[[Graph, str], str]] = {
+    "dot": lambda found, title: found.to_dot(title),
+    "mermaid": lambda found, title: found.to_mermaid(),
+    "json": lambda found, title: found.to_json(),
+}
+"""What draws a graph, by the name of the language."""
+
+_APART = frozenset({"json"})
+"""Languages in which the two blueprints are kept apart, for programs; in the others they are one drawing."""
 
 
 @click.group()
@@ -23,7 +34,7 @@ def graph() -> None:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["dot", "mermaid", "json"]),
+    type=click.Choice(list(FORMS)),
     default="dot",
     show_default=True,
     help="Graphviz, Mermaid or JSON.",
@@ -47,12 +58,13 @@ def bootsteps(ctx: click.Context, form: str, blueprint: str) -> None:
     app = ctx.obj.app
     app.import_default_modules()
     graphs = resolved(Worker(app, WorkerOptions(extra=ctx.meta.get("umbel.extra", {}))))
-    if blueprint != "both":
-        click.echo(_drawn(graphs[blueprint], form, blueprint))
-    elif form == "json":
-        click.echo(json.dumps({name: json.loads(found.to_json()) for name, found in graphs.items()}, indent=2))
+    draw = FORMS[form]
+    if blueprint in graphs:
+        click.echo(draw(graphs[blueprint], blueprint))
+    elif form in _APART:
+        click.echo(json.dumps({name: json.loads(draw(found, name)) for name, found in graphs.items()}, indent=2))
     else:
-        click.echo(_drawn(_together(graphs), form, "worker and consumer"))
+        click.echo(draw(_together(graphs), "worker and consumer"))
 
 
 def resolved(worker: Worker) -> dict[str, Graph]:
@@ -75,9 +87,3 @@ def _together(graphs: dict[str, Graph]) -> Graph:
     for name, of in consumer.needs.items():
         needs[f"consumer: {name}"] = [f"consumer: {need}" for need in of] or [f"worker: {end}" for end in last]
     return Graph(needs)
-
-
-def _drawn(found: Graph, form: str, title: str) -> str:
-    if form == "dot":
-        return found.to_dot(title)
-    return found.to_mermaid() if form == "mermaid" else found.to_json()

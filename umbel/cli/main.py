@@ -17,14 +17,14 @@ from umbel_kernel.errors import UmbelError
 
 COMMANDS = {
     "worker": Entry("umbel.cli.worker:worker", "Start a worker that runs an app's tasks."),
-    "call": Entry("umbel.cli.call:call", "Call a task by its name."),
-    "result": Entry("umbel.cli.result:result", "Show the result of a task."),
-    "purge": Entry("umbel.cli.purge:purge", "Drop all messages that wait in queues."),
+    "call": Entry("umbel.cli.call:call", "Call a task by its name and print its id."),
+    "result": Entry("umbel.cli.result:result", "Show what a task returned."),
+    "purge": Entry("umbel.cli.purge:purge", "Drop all messages that wait in the app's queues."),
     "list": Entry("umbel.cli.listing:listing", "Show what an app declares at its broker."),
     "graph": Entry("umbel.cli.graph:graph", "Draw how the parts of a worker depend on each other."),
     "report": Entry("umbel.cli.report:report", "Show versions and settings, for a bug report."),
     "plugins": Entry("umbel.cli.plugins:plugins", "Show the installed plugins and what they can do."),
-    "demo": Entry("umbel.cli.demo.command:demo", "See it work: count the standard library, with no service needed."),
+    "demo": Entry("umbel.cli.demo.command:demo", "See umbel work on real input, with no service needed."),
 }
 PLANNED = (
     "amqp", "beat", "control", "events", "inspect", "logtool", "migrate", "multi", "shell", "status", "upgrade",

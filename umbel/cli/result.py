@@ -15,7 +15,7 @@ from umbel.cli.outcome import print_outcome
 @click.option("--wait", type=click.FloatRange(min=0), default=0, metavar="SECONDS", help="Wait so long for it.")
 @click.pass_context
 def result(ctx: click.Context, task_id: str, task: str | None, traceback: bool, wait: float) -> int:
-    """Show what the task TASK_ID returned. The exit code is 1 when it failed or has not ended."""
+    """Show what a task returned. The exit code is 1 when it failed or has not ended."""
     app = ctx.obj.app
     try:
         return print_outcome(app.AsyncResult(task_id), wait, traceback=traceback)

@@ -20,7 +20,8 @@ def census(source: bytes) -> dict[str, Any]:
             warnings.simplefilter("ignore")
             tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        return {"lines": lines, "classes": 0, "functions": 0, "names": {}, "error": f"{type(error).__name__}: {error}"}
+        reason = error.msg if isinstance(error, SyntaxError) else f"{type(error).__name__}: {error}"
+        return {"lines": lines, "classes": 0, "functions": 0, "names": {}, "error": reason}
     classes = functions = 0
     names: Counter[str] = Counter()
     waiting: list[ast.AST] = [tree]

@@ -70,12 +70,13 @@ def demo(
     out.quiet = invocation.quiet
     directory = Path(keep or tempfile.mkdtemp(prefix="umbel-demo-")).resolve()
     directory.mkdir(parents=True, exist_ok=True)
-    place = Place.make(directory, broker or invocation.broker, backend or invocation.result_backend)
+    backend = backend or invocation.result_backend
+    place = Place.make(directory, broker or invocation.broker, backend)
     slots = workers or cpu_count()
     before = signal.signal(signal.SIGTERM, _leave)
     try:
         with place.entered():
-            found, elapsed = _run(out, place, sources(files), slots)
+            found, elapsed = _run(out, place, sources(files), slots, backend_is_theirs=backend is not None)
     except UmbelError as error:
         error.add_note(f"the worker's log is {place.log}")
         raise
@@ -104,8 +105,14 @@ def _clear(directory: Path, keep: str | None) -> None:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _run(out: Console, place: Place, paths: list[str], slots: int) -> tuple[dict[str, Any], float]:
-    """Send the tasks, wait for them, and return what the last one returned with the seconds it all took."""
+def _run(
+    out: Console, place: Place, paths: list[str], slots: int, *, backend_is_theirs: bool
+) -> tuple[dict[str, Any], float]:
+    """Send the tasks, wait for them, and return what the last one returned with the seconds it all took.
+
+    Args:
+        backend_is_theirs: the results are in a store of the user's, where nothing is to be left.
+    """
     out.print(
         Text.assemble(
             ("umbel demo", "bold green"), f"  counting the standard library of Python {platform.python_version()}"
@@ -138,7 +145,10 @@ def _run(out: Console, place: Place, paths: list[str], slots: int) -> tuple[dict
             progress.update(bar, description="done     ")
         finally:
             running.end()
-            _tidy(place)
+            _delete_queue(place)
+        if backend_is_theirs:
+            whole.parent.forget()
+            whole.forget()
     return found, elapsed
 
 
@@ -149,7 +159,7 @@ def _follow(results: Any, running: Crew, progress: Progress, bar: Any, start: fl
         progress.update(bar, completed=done, rate=done / (perf_counter() - start))
 
 
-def _tidy(place: Place) -> None:
+def _delete_queue(place: Place) -> None:
     """Delete the queue, which on a broker of the user's would stay."""
     try:
         app.connections.broker().delete([place.queue])

@@ -28,11 +28,12 @@ def print_sheet(console: Console, found: dict[str, Any], elapsed: float, slots: 
             console.print(table)
     else:
         console.print(Columns(tables, padding=(0, 4)))
-    for path, error in found["unparsed"][:3]:
-        console.print(Text(f"not valid Python: {path} ({error})", "dim"))
-    more = len(found["unparsed"]) - 3
-    if more > 0:
-        console.print(Text(f"… and {more} more, most of them test data that is meant to be wrong", "dim"))
+    unparsed = found["unparsed"]
+    if unparsed:
+        path, error = unparsed[0]
+        more = f", and {len(unparsed) - 1} more" if len(unparsed) > 1 else ""
+        console.print(Text(f"Not valid Python, most often test data that is meant to be wrong: {path}{more}", "dim"))
+        console.print(Text(f"  {error}", "dim"))
 
 
 def _totals(found: dict[str, Any], elapsed: float, slots: int) -> Table:

@@ -88,8 +88,9 @@ def test_settings_as_words(worked: Callable[..., Worker], app: Umbel) -> None:
 
 
 def test_the_apps_own_options_reach_the_steps(worked: Callable[..., Worker], app: Umbel) -> None:
-    app.user_options["worker"] = {click.Option(["--lane"], default="left"), click.Option(["--fast"], is_flag=True)}
-    app.user_options["preload"] = [click.option("-Z", "--zone")]
+    app.user_options["worker"].add(click.Option(["--lane"], default="left"))
+    app.user_options["worker"].add(click.Option(["--fast"], is_flag=True))
+    app.user_options["preload"].add(click.option("-Z", "--zone"))
     told: list[Any] = []
 
     def tell(options: dict[str, Any], **_: Any) -> None:
@@ -158,3 +159,9 @@ def test_a_directory_that_is_not_there_is_told(app: Umbel, capsys: pytest.Captur
 def test_an_unknown_setting_among_the_words_is_told(app: Umbel, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["worker", "worker.prefetch_multiplyer=2"], app=app) == 1
     assert "prefetch_multiplyer" in capsys.readouterr().err
+
+
+def test_an_app_that_starts_the_command_line_itself_ends_with_its_exit_code(app: Umbel) -> None:
+    with pytest.raises(SystemExit) as ended:
+        app.worker_main(["worker", "-P", "preforkk"])
+    assert ended.value.code == 1

@@ -98,7 +98,7 @@ class Umbel:
         self.on_after_configure = Signal(name="app.on_after_configure", providing_args={"source"})
         self.on_after_finalize = Signal(name="app.on_after_finalize")
         self.on_after_fork = Signal(name="app.on_after_fork")
-        self.user_options: dict[str, Any] = {"preload": [], "worker": []}
+        self.user_options: dict[str, set[Any]] = {"preload": set(), "worker": set()}
         self._tasks = TaskRegistry()
         self._factory = TaskFactory(self, self._tasks)
         self._calls = Calls(self)
@@ -475,8 +475,10 @@ class Umbel:
         self._parts.pop("publisher", None)
 
     def start(self, argv: Sequence[str] | None = None) -> None:
-        """Run the command line with this app."""
-        import_object("umbel.cli.main:main")(argv, app=self)
+        """Run the command line with this app. Raises SystemExit when it does not end well."""
+        code = import_object("umbel.cli.main:main")(argv, app=self)
+        if code:
+            raise SystemExit(code)
 
     def worker_main(self, argv: Sequence[str] | None = None) -> None:
         """Run a worker with this app; ``argv`` begins with ``worker``."""

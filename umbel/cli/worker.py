@@ -40,7 +40,11 @@ def _known_pool(ctx: click.Context, param: click.Parameter, value: str | None) -
 @click.option("-f", "--logfile", metavar="FILE", help="Log there instead of to the terminal.")
 @click.option("--pidfile", metavar="FILE", help="Keep the process id there; a second worker with it does not start.")
 @click.option(
-    "-c", "--concurrency", type=Concurrency(), help="Tasks that run at once. Default: one for each processor."
+    "-c",
+    "--concurrency",
+    type=Concurrency(),
+    metavar="N|auto",
+    help="Tasks that run at once. Default: one for each processor.",
 )
 @click.option("-P", "--pool", metavar="NAME", callback=_known_pool, help="What runs tasks; `umbel plugins` lists them.")
 @click.option("-Q", "--queues", type=NameList(), help="Read these queues only.")

@@ -11,8 +11,9 @@ def banner(worker: Any, version: str) -> str:
     app, queues = worker.app, worker.app.queues.consume_from
     lines = [
         "",
-        f" {'-' * 14} {worker.hostname} v{version} (umbel)",
-        f" --- umbel ----- {platform.platform()} {worker.started_at:%Y-%m-%d %H:%M:%S}",
+        " o o o",
+        f"  \\|/    {worker.hostname} v{version} (umbel)",
+        f"   |     {platform.platform()} {worker.started_at:%Y-%m-%d %H:%M:%S}",
         "",
         "[config]",
         f".> app:         {app.main or '__main__'}:{id(app):#x}",
@@ -32,4 +33,6 @@ def banner(worker: Any, version: str) -> str:
     if worker.shows_tasks:
         names = sorted(name for name in app.tasks if worker.shows_builtins or not name.startswith("celery."))
         lines += ["[tasks]", *(f"  . {name}" for name in names), ""]
+    else:
+        lines += ["Only what goes wrong is logged; -l INFO shows each task.", ""]
     return "\n".join(lines)

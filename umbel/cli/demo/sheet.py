@@ -10,6 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+_GAP = 4
+"""Blanks between two tables."""
+
 
 def print_sheet(console: Console, found: dict[str, Any], elapsed: float, slots: int) -> None:
     """Print the totals, the names and the slowest tasks.
@@ -20,14 +23,8 @@ def print_sheet(console: Console, found: dict[str, Any], elapsed: float, slots: 
         slots: how many tasks ran at once.
     """
     console.print()
-    console.print(_totals(found, elapsed, slots))
-    console.print()
-    tables = [_names(found), _slowest(found)]
-    if console.width < 84:
-        for table in tables:
-            console.print(table)
-    else:
-        console.print(Columns(tables, padding=(0, 4)))
+    _print_beside(console, [_library(found), _run(found, elapsed, slots)])
+    _print_beside(console, [_names(found), _slowest(found)])
     unparsed = found["unparsed"]
     if unparsed:
         path, error = unparsed[0]
@@ -36,10 +33,17 @@ def print_sheet(console: Console, found: dict[str, Any], elapsed: float, slots: 
         console.print(Text(f"  {error}", "dim"))
 
 
-def _totals(found: dict[str, Any], elapsed: float, slots: int) -> Table:
-    table = Table(
-        box=box.SIMPLE_HEAD, title="The standard library in numbers", title_style="bold", title_justify="left"
-    )
+def _print_beside(console: Console, tables: list[Table]) -> None:
+    """Print tables beside each other where there is room, else below each other."""
+    widths = [console.measure(table).maximum for table in tables]
+    if sum(widths) + _GAP * (len(tables) - 1) > console.width:
+        for table in tables:
+            console.print(table)
+    else:
+        console.print(Columns(tables, padding=(0, _GAP)))
+
+
+def _library(found: dict[str, Any]) -> Table:
     values = {
         "files": f"{found['files']:,}",
         "lines": f"{found['lines']:,}",
@@ -47,11 +51,23 @@ def _totals(found: dict[str, Any], elapsed: float, slots: int) -> Table:
         "functions": f"{found['functions']:,}",
         "names": f"{found['distinct_names']:,}",
         "not parsed": f"{len(found['unparsed']):,}",
-        "tasks": f"{found['files'] + 1:,}",
+    }
+    return _row("The standard library in numbers", values)
+
+
+def _run(found: dict[str, Any], elapsed: float, slots: int) -> Table:
+    tasks = found["files"] + 1
+    values = {
+        "tasks": f"{tasks:,}",
         "seconds": f"{elapsed:.1f}",
-        "tasks/s": f"{(found['files'] + 1) / elapsed:,.0f}",
+        "tasks/s": f"{tasks / elapsed:,.0f}",
         "slots busy": f"{min(found['seconds'] / elapsed / slots, 1):.0%}",
     }
+    return _row("This run", values)
+
+
+def _row(title: str, values: dict[str, str]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_style="bold", title_justify="left")
     for name in values:
         table.add_column(name, justify="right")
     table.add_row(*(Text(value, "bold green") for value in values.values()))

@@ -12,12 +12,12 @@ from umbel.cli.main import umbel
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "cli.md"
 HEAD = """# The command line
 
-`umbel` and `python -m umbel` are the same. The global options stand before a command, as in `umbel -A proj worker`;
+`umbel` and `python -m umbel` are the same. The global options stand before a command, as in `umbel -A proj worker`.
 `-A`, `-b`, `--result-backend`, `--config`, `--workdir`, `-C` and `-q` may also stand after it. Instead of `-A` the
 environment may have `UMBEL_APP` or `CELERY_APP`, and `NO_COLOR` is heeded.
 
-The exit code is 0 when all went well, 1 for an error, 2 for a command line that is wrong, and 130 after Ctrl-C. An error
-is one message on the error output; `--traceback` or `UMBEL_DEBUG=1` shows where it came from.
+The exit code is 0 when all went well, 1 for an error, 2 for a command line that is wrong, and 130 after Ctrl-C.
+An error is one message on the error output; `--traceback` or `UMBEL_DEBUG=1` shows where it came from.
 
 Options and commands of Celery that are not there yet are refused by name, never passed over.
 

@@ -11,6 +11,7 @@ import click
 import pytest
 
 from umbel.app.app import Umbel
+from umbel.cli.graph import resolved
 from umbel.cli.main import main
 from umbel.model import current, signals
 from umbel.worker.options import cpu_count
@@ -74,6 +75,10 @@ def test_defaults_leave_the_settings_their_say(worked: Callable[..., Worker]) ->
         assert getattr(options, name) is None
     assert not options.purge
     assert not options.quiet
+
+
+def test_leases_are_kept_without_heartbeats(worked: Callable[..., Worker]) -> None:
+    assert "heartbeat" in resolved(worked("--without-heartbeat"))["consumer"].needs
 
 
 @pytest.mark.parametrize(("given", "expected"), [("auto", cpu_count()), ("AUTO", cpu_count()), ("0", None)])

@@ -26,7 +26,7 @@ class WorkerOptions:
         max_tasks_per_child: replace a pool process after so many tasks.
         max_memory_per_child: replace a pool process that grew over so many KiB.
         purge: drop what waits in the queues first.
-        without_heartbeat: do not keep leases alive and do not announce the worker's life.
+        without_heartbeat: do not announce the worker's life; leases are kept alive all the same.
         without_gossip: take no part in gossip.
         without_mingle: ask no other workers at the start.
         no_color: no colours; None for by terminal.

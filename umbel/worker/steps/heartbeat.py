@@ -49,13 +49,12 @@ class LeaseKeeper:
 
 
 class Heartbeat(Step):
-    """Keeps what this worker holds from being given to others, where the broker gives leases."""
+    """Keeps what this worker holds from being given to others, where the broker gives leases.
+
+    ``--without-heartbeat`` does not touch it: without it a task that takes longer than a lease would run twice.
+    """
 
     requires = ("tasks",)
-
-    def include_if(self, context: Context) -> bool:
-        """Unless the worker was told not to."""
-        return not context.worker.options.without_heartbeat
 
     def start(self, context: Context) -> None:
         """Begin, where holds are leases."""

@@ -58,6 +58,14 @@ def test_a_module_without_an_app(run: Run, tmp_path: Path) -> None:
     assert "empty:app" in done.stderr
 
 
+@pytest.mark.parametrize("path", ["old", "old:app"])
+def test_an_app_of_celery_is_recognised(run: Run, tmp_path: Path, path: str) -> None:
+    (tmp_path / "old.py").write_text("from celery import Celery\napp = Celery('old')\n")
+    done = run("-A", path, "worker")
+    assert done.returncode == 1
+    assert "from umbel import Umbel as Celery" in done.stderr
+
+
 def test_a_module_that_raises_shows_the_users_own_lines(run: Run, tmp_path: Path) -> None:
     (tmp_path / "wrong.py").write_text("def f():\n    return 1 / 0\n\nf()\n")
     done = run("-A", "wrong", "worker")

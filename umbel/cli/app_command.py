@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import traceback
 from typing import Any
 
@@ -117,12 +118,20 @@ def load_app(ctx: click.Context) -> Any:
         add_working_directory()
         try:
             invocation.app = find_app(path, lambda found: isinstance(found, Umbel))
-        except UmbelError:
+        except UmbelError as error:
+            if _celerys(path):
+                error.add_note("there is an app of Celery; make it umbel's with: from umbel import Umbel as Celery")
             raise
         except Exception as error:
             raise _broken(path, error) from error
     ctx.meta[_LOADED] = True
     return invocation.app
+
+
+def _celerys(path: str) -> bool:
+    """Whether the module that was named has an app of Celery instead of umbel."""
+    module = sys.modules.get(path.partition(":")[0])
+    return any(type(found).__module__.startswith("celery.app") for found in vars(module).values()) if module else False
 
 
 def _broken(path: str, error: Exception) -> click.ClickException:

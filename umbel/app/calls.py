@@ -39,7 +39,7 @@ class Calls:
             publisher.announce(name, outgoing, (args, kwargs), policy)
         if self._app.has_reply_to:
             self._app.connections.backend().expect([task_id])
-        publisher.publish([outgoing], retry=options.get("retry"), policy=policy)
+        publisher.publish([outgoing], retry=options.get("retry"), policy=policy, confirmed=False)
         if announced:
             publisher.announced(name, outgoing, (args, kwargs))
         result = (options.get("result_cls") or self._app.AsyncResult)(task_id)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import atexit
+import logging
 import os
 import random
 import threading
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
 from umbel.wire.result_document import state_of
 from umbel_kernel import plugins
-from umbel_kernel.errors import ConfigurationError, OperationalError
+from umbel_kernel.errors import ConfigurationError, OperationalError, PublishError, UmbelError
 from umbel_kernel.spi.backend import Backend
 from umbel_kernel.spi.broker import Broker
 from umbel_kernel.url import URL
+
+logger = logging.getLogger("umbel.app.connections")
 
 EMBEDDED_URL = "sqlite:///umbel.db"
 """Broker and result backend of an app for which nothing was configured."""
@@ -39,6 +44,7 @@ class Connections:
         self._broker: Broker | None = None
         self._backend: Backend | None = None
         self._inherited: list[Any] = []
+        atexit.register(_close, weakref.ref(self))
 
     def _check_fork(self) -> None:
         if self._pid != os.getpid():
@@ -153,15 +159,38 @@ class Connections:
         return options
 
     def close(self) -> None:
-        """Close what this process made."""
+        """Close what this process made, when all that was published is confirmed."""
         with self._lock:
             if self._pid == os.getpid():
+                self._flush()
                 for thing in (self._broker, self._backend):
                     if thing is not None:
                         thing.close()
             self._broker = self._backend = None
 
+    def _flush(self) -> None:
+        broker = self._broker
+        if broker is None:
+            return
+        timeout = float(self._app.conf.broker_publish_timeout)
+        try:
+            broker.flush(timeout=timeout)
+        except PublishError as error:
+            logger.warning("%d messages are not confirmed (%s); they are sent once more", len(error.failed), error)
+            self._broker = None
+            broker.close()
+            try:
+                self.broker().publish(error.failed, timeout=timeout)
+            except UmbelError as again:
+                logger.error("%d messages are lost: %s", len(error.failed), again)
+
 
 def masked(urls: Sequence[URL]) -> str:
     """URLs for people."""
     return ";".join(url.masked() for url in urls)
+
+
+def _close(connections: weakref.ref[Connections]) -> None:
+    found = connections()
+    if found is not None:
+        found.close()

@@ -38,7 +38,12 @@ class Publisher:
         self._lock = threading.Lock()
 
     def publish(
-        self, outgoing: Sequence[Outgoing], *, retry: bool | None = None, policy: Mapping[str, Any] | None = None
+        self,
+        outgoing: Sequence[Outgoing],
+        *,
+        retry: bool | None = None,
+        policy: Mapping[str, Any] | None = None,
+        confirmed: bool = True,
     ) -> None:
         """Publish these in order; within ``outbox.gathering`` only gather them.
 
@@ -46,6 +51,8 @@ class Publisher:
             retry: whether to try again; by default ``task_publish_retry``.
             policy: ``max_retries`` and the seconds ``interval_start``, ``interval_step`` and
                 ``interval_max`` between attempts; by default ``task_publish_retry_policy``.
+            confirmed: return only when the broker has confirmed. Otherwise what it turns out not to have
+                taken is sent again by a later call, or by ``Connections.close``.
 
         Raises:
             OperationalError: the broker did not take them within ``broker_publish_timeout`` seconds.
@@ -56,17 +63,22 @@ class Publisher:
             gathered.extend(outgoing)
             return
         if len(outgoing) <= BATCH:
-            self._publish(outgoing, retry, policy)
+            self._publish(outgoing, retry, policy, confirmed)
         else:
             for start in range(0, len(outgoing), BATCH):
-                self._publish(outgoing[start : start + BATCH], retry, policy)
+                self._publish(outgoing[start : start + BATCH], retry, policy, confirmed)
 
-    def _publish(self, outgoing: Sequence[Outgoing], retry: bool | None, policy: Mapping[str, Any] | None) -> None:
+    def _publish(
+        self, outgoing: Sequence[Outgoing], retry: bool | None, policy: Mapping[str, Any] | None, confirmed: bool
+    ) -> None:
         messages = [each.message for each in outgoing]
         try:
             broker = self._app.connections.broker()
             self._declare(broker, outgoing)
-            broker.publish(messages, timeout=self._deadline)
+            if confirmed:
+                broker.publish(messages, timeout=self._deadline)
+            else:
+                broker.post(messages, timeout=self._deadline)
         except OperationalError as error:
             if not (self._retry if retry is None else retry):
                 raise

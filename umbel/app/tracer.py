@@ -142,16 +142,20 @@ class Tracer:
             traceback=einfo.traceback,
             value=error,
         )
+        if self._wants_record(request, failed=True):
+            try:
+                outcome.record = self._record(request, states.FAILURE, error, einfo.traceback)
+                if request.chain or (request.chord and chord):
+                    # Tasks that fail with this one are stored below; who hears of them finds this one failed too.
+                    self.app.backend.store([outcome.record])
+                    outcome.record = None
+            except UmbelError as problem:
+                logger.error("cannot store the error of task %s[%s]: %s", self.name, request.id, problem)
         with outbox.gathering() as gathered:
             self._guard(request, follow_up.follow_failure, self.app, request, error, einfo.traceback)
             if request.chord and chord:
                 self._guard(request, follow_up.settle_chord, self.app, request, states.FAILURE, error)
         outcome.outgoing = gathered
-        if self._wants_record(request, failed=True):
-            try:
-                outcome.record = self._record(request, states.FAILURE, error, einfo.traceback)
-            except UmbelError as problem:
-                logger.error("cannot store the error of task %s[%s]: %s", self.name, request.id, problem)
         self._guard(request, self.on_failure, error, outcome.task_id, args, kwargs, einfo)
         if signals.task_failure._receivers:
             signals.task_failure.send(

@@ -150,6 +150,16 @@ class Broker(ABC):
                 unknown counts as failed, so it may arrive twice when sent again.
         """
 
+    def post(self, messages: Sequence[Message], *, timeout: float = 5.0) -> None:
+        """Like ``publish``, but may return before the broker has confirmed. Default: ``publish``.
+
+        What turns out not to have been taken is in ``failed`` of the error that a later call raises.
+        """
+        self.publish(messages, timeout=timeout)
+
+    def flush(self, *, timeout: float = 5.0) -> None:
+        """Wait until all that was posted is confirmed; raises as ``publish`` does. Default: nothing waits."""
+
     @abstractmethod
     def consumer(self, queues: Sequence[Queue], *, prefetch: int = 0, name: str = "") -> Consumer:
         """Begin to read from these queues, which are declared. ``prefetch`` is the most that the broker should send

@@ -157,7 +157,7 @@ class Broker(ABC):
         """
         self.publish(messages, timeout=timeout)
 
-    def flush(self, *, timeout: float = 5.0) -> None:
+    def flush(self, *, timeout: float = 5.0) -> None:  # noqa: B027
         """Wait until all that was posted is confirmed; raises as ``publish`` does. Default: nothing waits."""
 
     @abstractmethod

@@ -86,10 +86,12 @@ def settle_chord(app: Any, request: Any, state: str, result: Any) -> None:
         # A task that looks at the header from time to time was sent along with it.
         return
     size, index = body.get("chord_size"), request.group_index
+    if size is None and store.can(BackendCapability.CHORD_SIZE):
+        size = 0
     if not isinstance(size, int) or not isinstance(index, int):
         fail_body(app, body, ChordError(
             f"the chord of group {group_id} cannot be counted: its messages do not say how many members it has; "
-            f"they come from a program that counts in the result store instead"
+            f"they come from a program that counts in a result store, which is not the one configured here"
         ))  # fmt: skip
         return
     try:

@@ -25,6 +25,7 @@ class BackendCapability(enum.StrEnum):
     SHARED = "shared"  # any process may fetch any result; without it only the one that published the task can
     GROUPS = "groups"
     CHORDS = "chords"  # ``chord_part`` counts; without it the framework has to poll
+    CHORD_SIZE = "chord_size"  # finds the size of a chord that a program of Celery's began; its parts say 0
     REPLY_TO = "reply_to"  # results travel to ``reply_to``, which has to be put into each task's message
 
 

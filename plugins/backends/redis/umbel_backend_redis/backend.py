@@ -35,6 +35,7 @@ class RedisBackend(Backend):
             BackendCapability.SHARED,
             BackendCapability.GROUPS,
             BackendCapability.CHORDS,
+            BackendCapability.CHORD_SIZE,
         }
     )
     settings = SETTINGS
@@ -115,7 +116,8 @@ class RedisBackend(Backend):
         """See ``Backend.chord_part``. When the connection breaks under it, it asks again and gets the same answer."""
         key, token = self._chord_prefix + part.group_id, uuid.uuid4().hex
         life = _milliseconds(part.expires if part.expires is not None else _DAY)
-        command = run(CHORD, (key,), part.index, part.body, part.size, life, token)
+        size_key = f"{self._group_prefix}{part.group_id}.s"
+        command = run(CHORD, (key, size_key), part.index, part.body, part.size, life, token)
         end = time.monotonic() + timeout
         try:
             bodies: list[bytes] | None = self._call([command], timeout)[0]

@@ -50,13 +50,14 @@ the caller reads that and comes again with its SHA-1 as ARGV[3i] to replace just
 CHORD = Script("""
 local key, index, body, size = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3])
 local life, token = tonumber(ARGV[4]), ARGV[5]
+if size == 0 then size = tonumber(redis.call('GET', KEYS[2]) or '0') end
 local done = redis.call('HGET', key, 'done')
 if done then
   if done ~= token then return false end
 else
   redis.call('HSETNX', key, index, body)
   redis.call('PEXPIRE', key, life)
-  if redis.call('HLEN', key) < size then return false end
+  if size == 0 or redis.call('HLEN', key) < size then return false end
   for i = 0, size - 1 do
     if redis.call('HEXISTS', key, i) == 0 then return false end
   end
@@ -66,7 +67,7 @@ local out = {}
 for i = 0, size - 1 do out[i + 1] = redis.call('HGET', key, i) end
 return out
 """)
-"""Keep part ARGV[1] of ARGV[3] in the hash KEYS[1] for ARGV[4] milliseconds. Whoever makes it complete writes its token
+"""Keep part ARGV[1] of ARGV[3] (0: of as many as KEYS[2] says, where Celery's producers write it) in the hash KEYS[1] for ARGV[4] milliseconds. Whoever makes it complete writes its token
 ARGV[5] there and gets all parts in order. Nobody else does; the same caller does again when the answer was lost."""
 
 CHORD_FREE = Script("""

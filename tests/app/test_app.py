@@ -141,6 +141,16 @@ def test_annotations_change_tasks(app: Umbel) -> None:
     assert job.time_limit == 9
 
 
+def test_annotations_hold_for_the_first_call(app: Umbel) -> None:
+    @app.task(name="annotated")
+    def job() -> None:
+        """Does nothing."""
+
+    app.conf.task_annotations = {"annotated": {"queue": "elsewhere"}}
+    job.delay()
+    assert app.connections.broker().size(["elsewhere"]) == {"elsewhere": 1}
+
+
 def test_shared_task_follows_the_current_app(app: Umbel) -> None:
     @shared_task(name="a.shared.one", bind=True)
     def one(self: Task) -> Any:

@@ -195,6 +195,9 @@ class Task:
     def sender(self) -> Any:
         """The compiled sender of this task."""
         if self._sender is None:
+            # Annotations are applied when the app is finalised, and may be options of the message.
+            if not self.app.finalized and self.app.autofinalize:
+                self.app.finalize()
             self._sender = self.app.make_sender(self.name, self.send_options())
         return self._sender
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -44,8 +45,10 @@ class Commands:
         """Do not run these tasks; with ``terminate`` also end those that run."""
         ids = [task_id] if isinstance(task_id, str) else [each for each in task_id if isinstance(each, str)]
         self._revoked.add(ids)
-        if terminate:
-            self._worker.context.timer.call_after(0, self._loop.cancel, ids, str(signal).removeprefix("SIG"))
+        end = functools.partial(
+            self._loop.revoke, ids, terminate=bool(terminate), signal=str(signal).removeprefix("SIG")
+        )
+        self._worker.context.timer.call_after(0, end)
         return {"ok": f"tasks {', '.join(ids[:20])} flagged as revoked"}
 
     def shutdown(self, **_: Any) -> None:

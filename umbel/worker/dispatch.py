@@ -41,6 +41,7 @@ class Dispatch:
         revoked: ids that are not to run.
         soft: the worker's soft time limit in seconds, for tasks without one.
         hard: likewise the hard one.
+        check_limits: called with the name and the job of each task that has a time limit.
         now: the time, UTC.
     """
 
@@ -51,12 +52,14 @@ class Dispatch:
         *,
         soft: float | None = None,
         hard: float | None = None,
+        check_limits: Callable[[str, Job], None] | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._app = app
         self._revoked = revoked
         self._soft = soft
         self._hard = hard
+        self._check_limits = check_limits
         self._now = now
         self._plans: dict[str, Plan] = {}
         self._ids = itertools.count(1)
@@ -71,9 +74,11 @@ class Dispatch:
                 found = self._plans[name] = Plan.of(task, self._soft, self._hard)
         return found
 
-    def is_revoked(self, task_id: str) -> bool:
-        """Whether a task is not to run."""
-        return bool(self._revoked) and task_id in self._revoked
+    def fate(self, held: Held) -> Fate:
+        """What to do with a task that has waited here: it may have expired or been revoked in the meantime."""
+        if held.until is not None and held.until <= self._now():
+            return Fate.EXPIRED
+        return Fate.REVOKED if self._revoked and held.task_id in self._revoked else Fate.RUN
 
     def decide(self, delivery: Delivery) -> tuple[Fate, Held | None, Any]:
         """What to do with a delivery.
@@ -102,21 +107,20 @@ class Dispatch:
             return Fate.DEAD, None, error
         except (ValueError, TypeError) as error:
             return Fate.DEAD, None, InvalidTaskError(f"the headers 'eta' and 'expires' are points in time: {error}")
-        held = self._hold(delivery, headers, plan)
+        held = self._hold(delivery, headers, plan, until)
         if signals.task_received._receivers:
             signals.task_received.send(sender=self, request=held)
         if logger.isEnabledFor(logging.INFO):
             data = {"id": held.task_id, "name": name, "eta": eta, "args": headers.get("argsrepr")}
             logger.info("Task %(name)s[%(id)s] received", data, extra={"data": data})
-        if until is not None and until <= self._now():
-            return Fate.EXPIRED, held, None
-        if self._revoked and held.task_id in self._revoked:
-            return Fate.REVOKED, held, None
+        fate = self.fate(held)
+        if fate is not Fate.RUN:
+            return fate, held, None
         if due is not None and due > self._now():
             return Fate.LATER, held, due
         return Fate.RUN, held, None
 
-    def _hold(self, delivery: Delivery, headers: dict[str, Any], plan: Plan) -> Held:
+    def _hold(self, delivery: Delivery, headers: dict[str, Any], plan: Plan, until: datetime | None) -> Held:
         limits = headers.get("timelimit")
         hard, soft = limits if limits else (None, None)
         context = {
@@ -139,7 +143,9 @@ class Dispatch:
             soft if soft is not None else plan.soft,
             hard if hard is not None else plan.hard,
         )
-        return Held(delivery, job, plan, headers["id"])
+        if self._check_limits is not None and (job.soft_limit is not None or job.hard_limit is not None):
+            self._check_limits(plan.name, job)
+        return Held(delivery, job, plan, headers["id"], until=until, received=delivery)
 
     def _protocol_1(self, delivery: Delivery) -> tuple[dict[str, Any], Any]:
         """The headers and the name of a message whose body alone says what it is."""

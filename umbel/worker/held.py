@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from umbel_kernel.spi.message import Delivery
 from umbel_kernel.spi.pool import Job
+
+LOST_HEADER = "umbel-lost"
+"""Counts in a task's message how many processes it took with it."""
+
+Identity = tuple[str, int, int, int]
+"""One message of a task: its id, its retries so far, how often it was replaced, and lost with a process."""
+
+
+def identity(headers: Mapping[str, Any]) -> Identity | None:
+    """Which message of which task this is: a retry has its task's id, too. None without an id."""
+    task_id = headers.get("id")
+    if type(task_id) is not str:
+        return None
+    return task_id, _count(headers, "retries"), _count(headers, "replaced_task_nesting"), _count(headers, LOST_HEADER)
+
+
+def _count(headers: Mapping[str, Any], name: str) -> int:
+    value = headers.get(name)
+    return value if type(value) is int else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +86,8 @@ class Held:
         task_id: its id.
         acked: whether its message has been acknowledged.
         started: whether the pool has begun to run it.
+        until: when it expires; None for never.
+        received: its message as it came, also after the connection is lost.
     """
 
     delivery: Delivery | None
@@ -73,6 +96,18 @@ class Held:
     task_id: str
     acked: bool = False
     started: bool = False
+    until: datetime | None = None
+    received: Delivery | None = None
+
+    @property
+    def identity(self) -> Identity | None:
+        """Which message of which task it is."""
+        return identity(self.job.headers)
+
+    @property
+    def ignores_result(self) -> bool:
+        """Whether nothing is stored of it."""
+        return self.plan.ignore_result or bool(self.job.headers.get("ignore_result"))
 
     # By Celery's names, for receivers of ``task_received``.
 

@@ -10,15 +10,17 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from time import monotonic
 from typing import Any
 
 from umbel.app.outcome import TaskOutcome, Verdict
 from umbel.model import signals, states
+from umbel.model.brief import brief
 from umbel.model.exceptions import TaskRevokedError
 from umbel.model.request import Context
 from umbel.worker.dead_letter import dead_letter
 from umbel.worker.dispatch import Dispatch, Fate
-from umbel.worker.held import Held
+from umbel.worker.held import Held, Identity, identity
 from umbel.worker.lost import Lost
 from umbel.worker.settling import Settling
 from umbel.worker.shutdown import Ending, Shutdown
@@ -37,6 +39,9 @@ MOST = 1000
 SHORT = 0.02
 """Seconds of work that may wait in the worker beyond its prefetch limit while tasks are short."""
 
+PATIENCE = 10.0
+"""Seconds that the end of a worker waits for a broker or a store that is away."""
+
 _START_POLL = 0.005
 _LONGEST_WAIT = 60.0
 _PARK = 5.0
@@ -53,7 +58,8 @@ class Loop:
         dispatch: decides deliveries.
         settling: does what follows.
         shutdown: says when to end.
-        prefetch: how many tasks to hold at once while they are long; 0 for no limit.
+        multiplier: how many tasks to hold for each slot of the pool while they are long; 1 for no more than can run
+            however short they are, 0 for no limit.
         lost: settles tasks whose process is lost.
         eta_limit: how many tasks whose time has not come to hold at the most; None for no limit.
         dead_letters: where to put what cannot be understood; None to drop it with an error in the log.
@@ -69,7 +75,7 @@ class Loop:
         dispatch: Dispatch,
         settling: Settling,
         shutdown: Shutdown,
-        prefetch: int,
+        multiplier: int,
         dead_letters: Queue | None,
         lost: Lost,
         eta_limit: int | None = None,
@@ -81,7 +87,7 @@ class Loop:
         self.dispatch = dispatch
         self.settling = settling
         self.shutdown = shutdown
-        self.prefetch = prefetch
+        self.multiplier = multiplier
         self.dead_letters = dead_letters
         self.eta_limit = eta_limit
         self.lost = lost
@@ -101,7 +107,8 @@ class Loop:
     def deliveries(self) -> list[Delivery]:
         """Every delivery that is held."""
         held = [*list(self.ready), *list(self.running.values()), *list(self.later.values())]
-        return [each.delivery for each in held if each.delivery is not None and not each.acked]
+        mine = [each.delivery for each in held if each.delivery is not None and not each.acked]
+        return [*mine, *self.settling.deliveries()]
 
     @property
     def idle(self) -> bool:
@@ -170,13 +177,16 @@ class Loop:
         """How many messages to take now."""
         if self.shutdown.ending is not Ending.NONE:
             return 0
-        held = len(self.ready) + len(self.running) + len(self.settling)
-        limit = self.prefetch or MOST
-        if self.prefetch != self.pool.size:
-            limit = max(limit, self.pool.size + self._while_short())
         if self.eta_limit is not None and len(self.later) >= self.eta_limit:
             return 0
-        return max(min(limit, MOST) - held, 0)
+        settling = len(self.settling)
+        if not self.multiplier:
+            return max(MOST - settling, 0)
+        size = self.pool.size
+        limit = self.multiplier * size
+        if self.multiplier > 1:
+            limit = max(limit, size + self._while_short())
+        return max(min(limit, MOST) - len(self.ready) - len(self.running) - settling, 0)
 
     def _while_short(self) -> int:
         """How many tasks of the length seen of late are done within ``SHORT`` seconds by all slots together."""
@@ -206,17 +216,21 @@ class Loop:
                 self._started += 1
                 if not held.plan.late:
                     self._early -= 1
-                    settling.ack(held)
+                    settling.ack_start(held)
         for outcome in collected.finished:
             held = running.pop(outcome.job_id, None)
             if held is not None:
-                self._finish(held, outcome)
+                self._forget(held)
+                self.done += 1
+                try:
+                    self._finish(held, outcome)
+                except Exception:
+                    # Its message stays unacknowledged, so that the task is run again after this worker's end.
+                    logger.exception("what task %s[%s] came to cannot be settled", held.name, held.task_id)
         if len(settling):
             settling.flush()
 
     def _finish(self, held: Held, outcome: Outcome) -> None:
-        self._forget(held)
-        self.done += 1
         if outcome.error is not None:
             self.lost.settle(held, outcome.error)
             return
@@ -225,8 +239,8 @@ class Loop:
         if ended.verdict is Verdict.DEAD:
             if ended.record is not None:
                 self.settling.store(ended.record)
-            if held.delivery is not None:
-                self._bury(held.delivery, ended.text)
+            if held.received is not None:
+                self._bury(held.received, ended.text)
             self.settling.ack(held)
             return
         self.settling.settle(held, ended)
@@ -240,10 +254,18 @@ class Loop:
     def accept(self, deliveries: list[Delivery]) -> None:
         """Decide what to do with deliveries."""
         decide, ready = self.dispatch.decide, self.ready
+        here: dict[Identity | None, Held] | None = None
         for delivery in deliveries:
-            if delivery.redelivered and self._known(delivery):
-                continue
-            fate, held, fact = decide(delivery)
+            if delivery.redelivered:
+                if here is None:
+                    here = {held.identity: held for held in (*self.later.values(), *ready, *self.running.values())}
+                if self._known(delivery, here):
+                    continue
+            try:
+                fate, held, fact = decide(delivery)
+            except Exception as error:
+                logger.exception("a message cannot be decided")
+                fate, held, fact = Fate.DEAD, None, UmbelError(f"{type(error).__name__}: {brief(error)}")
             if fate is Fate.RUN and held is not None:
                 ready.append(held)
             elif held is None:
@@ -253,22 +275,26 @@ class Loop:
             else:
                 self._cancelled(held, fate)
 
-    def _known(self, delivery: Delivery) -> bool:
-        """Whether a delivery that comes again is of a task that runs here or has just ended here."""
-        task_id = delivery.headers.get("id")
-        if not isinstance(task_id, str):
+    def _known(self, delivery: Delivery, here: dict[Identity | None, Held]) -> bool:
+        """Whether a delivery that comes again is of a task that is here or has just ended here."""
+        which = identity(delivery.headers)
+        if which is None:
             return False
-        if self.settling.has_ended(task_id):
+        held = here.get(which)
+        if held is None:
+            if not self.settling.has_ended(which):
+                return False
             self.settling.ack_delivery(delivery)
-            return True
-        for held in self.running.values():
-            if held.task_id == task_id and held.delivery is None:
-                if held.acked:
-                    self.settling.ack_delivery(delivery)
-                else:
-                    held.delivery = delivery
-                return True
-        return False
+        elif held.acked:
+            self.settling.has_ended(which)
+            self.settling.ack_delivery(delivery)
+        else:
+            # Its lease ran out, or its connection was lost, while the task waited or ran here: this hold is the
+            # good one. An earlier one that is good as well is of a message that was sent twice.
+            earlier, held.delivery = held.delivery, delivery
+            if earlier is not None:
+                self.settling.ack_delivery(earlier)
+        return True
 
     def _dead(self, delivery: Delivery, error: UmbelError) -> None:
         """A message that cannot be understood: say so, tell the caller where there is an id, keep the message."""
@@ -278,23 +304,24 @@ class Loop:
         if isinstance(name, str) and name not in self.app.tasks:
             logger.error(
                 "Received unregistered task of type %r.\nThe message goes to %s.\n"
-                "Is the module that defines it imported (see 'include'), and is the name relative to the right package?\n"
-                "The full contents of the message headers was:\n%.500r",
+                "Is the module that defines it imported (see 'include'), "
+                "and is the name relative to the right package?\n"
+                "The full contents of the message headers was:\n%s",
                 name,
                 self._where_dead(),
-                headers,
+                brief(headers, 500),
             )
             signals.task_unknown.send(sender=self, message=delivery, exc=error, name=name, id=task_id)
         else:
             logger.error(
                 "Received a message that is no task of ours: %s\nThe message goes to %s. "
-                "queue: %s content type: %r size: %d headers: %.500r",
+                "queue: %s content type: %r size: %d headers: %s",
                 reason,
                 self._where_dead(),
                 delivery.queue,
                 delivery.content_type,
                 len(delivery.body),
-                headers,
+                brief(headers, 500),
             )
             signals.task_rejected.send(sender=self, message=delivery, exc=error)
         if isinstance(task_id, str) and task_id and not headers.get("ignore_result"):
@@ -336,9 +363,7 @@ class Loop:
     def _cancelled(self, held: Held, fate: Fate) -> None:
         expired = fate is Fate.EXPIRED
         logger.info("Discarding revoked task: %s[%s]%s", held.name, held.task_id, " (expired)" if expired else "")
-        if not (held.plan.ignore_result or held.job.headers.get("ignore_result")):
-            error = TaskRevokedError("expired" if expired else "revoked")
-            self._store(held.task_id, states.REVOKED, error, held.delivery)
+        self.lost.revoked(held, TaskRevokedError("expired" if expired else "revoked"))
         signals.task_revoked.send(
             sender=self.app.tasks[held.name], request=held, terminated=False, signum=None, expired=expired
         )
@@ -353,8 +378,9 @@ class Loop:
         jobs = []
         for _ in range(min(count, len(self.ready))):
             held = self.ready.popleft()
-            if self.dispatch.is_revoked(held.task_id):
-                self._cancelled(held, Fate.REVOKED)
+            fate = self.dispatch.fate(held)
+            if fate is not Fate.RUN:
+                self._cancelled(held, fate)
                 continue
             self.running[held.job.id] = held
             if not held.plan.late:
@@ -363,15 +389,24 @@ class Loop:
         if jobs:
             self.pool.submit(jobs)
 
-    def cancel(self, task_ids: Sequence[str], signal: str) -> None:
-        """End these tasks where they run and the pool can."""
+    def revoke(self, task_ids: Sequence[str], *, terminate: bool, signal: str = "TERM") -> None:
+        """Take these tasks back from the pool where they have not begun.
+
+        Args:
+            terminate: also end those that run, where the pool can.
+            signal: by which signal.
+        """
         wanted = set(task_ids)
-        for job_id, held in list(self.running.items()):
-            if held.task_id in wanted:
-                try:
-                    self.pool.cancel(job_id, signal)
-                except UmbelError as error:
-                    logger.warning("cannot end task %s[%s]: %s", held.name, held.task_id, error)
+        found = {job_id: held for job_id, held in self.running.items() if held.task_id in wanted}
+        for job_id in self.pool.withdraw(list(found)) if found else ():
+            held = found.pop(job_id)
+            self._forget(self.running.pop(job_id))
+            self._cancelled(held, Fate.REVOKED)
+        for job_id, held in found.items() if terminate else ():
+            try:
+                self.pool.cancel(job_id, signal)
+            except UmbelError as error:
+                logger.warning("cannot end task %s[%s]: %s", held.name, held.task_id, error)
 
     # The end
 
@@ -391,22 +426,37 @@ class Loop:
     def drain(self, wait: Callable[[float], None]) -> None:
         """Turn until everything that runs has ended and is settled, or a colder end is asked for.
 
+        A broker or a store that is away is waited for no longer than ``PATIENCE`` seconds after the last task.
+
         Args:
             wait: used while there is no consumer.
         """
+        end = None
         while not self.idle and self.shutdown.ending is not Ending.COLD:
             due = self.timer.run_due()
             self.collect()
             if self.idle:
                 break
+            timeout = self._timeout(due)
+            if not (self.running or self.ready):
+                now = monotonic()
+                end = end or now + PATIENCE
+                if now >= end:
+                    break
+                timeout = min(timeout, end - now)
             if self.consumer is not None:
-                self.consumer.receive(0, self._timeout(due))
+                self.consumer.receive(0, timeout)
             else:
-                wait(self._timeout(due))
+                wait(timeout)
             self.feed()
 
     def abandon(self, reason: Exception) -> None:
-        """At a cold end: tell the callers of tasks that were acknowledged and now end unfinished."""
+        """At a cold end: end what runs, and tell the callers of those tasks that nobody will run again.
+
+        The pool is ended here, before the messages of what ran go back, so that no two workers run one task.
+        """
+        self.collect()
         for held in self.running.values():
-            if held.acked and not held.plan.ignore_result:
-                self._store(held.task_id, states.FAILURE, reason, held.delivery)
+            if held.acked and not held.ignores_result:
+                self._store(held.task_id, states.FAILURE, reason, held.received)
+        self.pool.terminate()

@@ -13,15 +13,12 @@ from umbel.canvas import follow_up
 from umbel.model import signals, states
 from umbel.model.exceptions import TaskRevokedError
 from umbel.model.request import Context
-from umbel.worker.held import Held
+from umbel.worker.held import LOST_HEADER, Held
 from umbel.worker.settling import Settling
 from umbel_kernel.errors import Terminated, TimeLimitExceeded, UmbelError, WorkerLostError
 from umbel_kernel.spi.message import Message
 
 logger = logging.getLogger("umbel.worker.request")
-
-LOST_HEADER = "umbel-lost"
-"""Counts in a task's message how many processes it took with it."""
 
 MOST_LOST = 3
 
@@ -51,7 +48,7 @@ class Lost:
         outcome = TaskOutcome(held.task_id, held.name, state, text=str(error), verdict=verdict, value=error)
         request = self._request(held)
         try:
-            if not (held.plan.ignore_result or request.ignore_result):
+            if not held.ignores_result:
                 outcome.record = self._app.backend.record(held.task_id, state, stored, request=request)
             self._follow(held, request, error, outcome)
         except UmbelError as problem:
@@ -66,6 +63,19 @@ class Lost:
             einfo=None,
         )
         self._settling.settle(held, outcome)
+
+    def revoked(self, held: Held, error: TaskRevokedError) -> None:
+        """Note what follows from a task that is not run, because it was revoked or has expired."""
+        request = self._request(held)
+        try:
+            if not held.ignores_result:
+                self._settling.store(self._app.backend.record(held.task_id, states.REVOKED, error, request=request))
+            if request.chord:
+                with outbox.gathering() as gathered:
+                    follow_up.settle_chord(self._app, request, states.REVOKED, error)
+                self._settling.publish(gathered)
+        except UmbelError as problem:
+            logger.error("cannot tell what became of task %s[%s]: %s", held.name, held.task_id, problem)
 
     def _again(self, held: Held, error: WorkerLostError) -> bool:
         plan = held.plan
@@ -109,7 +119,9 @@ class Lost:
 
     def _request(self, held: Held) -> Context:
         request = Context(held.job.headers, **held.job.context)
-        request.update(called_directly=False, retries=held.job.headers.get("retries") or 0)
+        request.update(
+            called_directly=False, retries=held.job.headers.get("retries") or 0, hostname=self._runner.hostname
+        )
         try:
             args, kwargs, embed = self._runner.read(held.job)
         except UmbelError as problem:

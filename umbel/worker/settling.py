@@ -14,10 +14,11 @@ from typing import Any
 
 from umbel.app.outbox import Outgoing
 from umbel.app.outcome import TaskOutcome, Verdict
+from umbel.app.publisher import BATCH
 from umbel.model import states
 from umbel.model.brief import brief
-from umbel.worker.held import Held
-from umbel_kernel.errors import BackendError, ContentError, OperationalError, PublishError, UmbelError
+from umbel.worker.held import Held, Identity, identity
+from umbel_kernel.errors import OperationalError, PublishError
 from umbel_kernel.spi.backend import Record
 from umbel_kernel.spi.broker import Consumer
 from umbel_kernel.spi.message import Delivery
@@ -44,12 +45,13 @@ class Settling:
         self.consumer: Consumer | None = None
         self._outgoing: list[Outgoing] = []
         self._records: list[Record] = []
-        self._acks: list[Held] = []
+        self._acks: list[Held | _Bare] = []
+        self._started: list[Held] = []
         self._rejects: list[Delivery] = []
         self._requeues: list[Delivery] = []
         self._pause = 0.0
         self._not_before = 0.0
-        self._ended_unacked: OrderedDict[str, None] = OrderedDict()
+        self._ended_unacked: OrderedDict[Identity, None] = OrderedDict()
 
     def __len__(self) -> int:
         return max(len(self._outgoing), len(self._records), len(self._acks) + len(self._rejects) + len(self._requeues))
@@ -64,9 +66,20 @@ class Settling:
 
     def ack(self, held: Held) -> None:
         """Acknowledge a task's message at the next flush, once."""
-        if not held.acked:
-            held.acked = True
+        if held.acked:
+            return
+        held.acked = True
+        if held.delivery is None:
+            # It came by a connection that is lost, so it comes again, and is acknowledged then.
+            self._remember(held.identity)
+        else:
             self._acks.append(held)
+
+    def ack_start(self, held: Held) -> None:
+        """Acknowledge a task's message because the task begins; this does not wait for the store."""
+        if not held.acked and held.delivery is not None:
+            self._started.append(held)
+        self.ack(held)
 
     def reject(self, delivery: Delivery, *, requeue: bool) -> None:
         """Drop or give back a message at the next flush."""
@@ -76,7 +89,7 @@ class Settling:
         """Acknowledge a message that is nobody's task at the next flush."""
         # A rejected message without requeue is gone like an acknowledged one, and some brokers would put
         # it into a dead-letter exchange of their own; so it is acknowledged.
-        self._acks.append(_Bare(delivery))  # type: ignore[arg-type]
+        self._acks.append(_Bare(delivery))
 
     def settle(self, held: Held, outcome: TaskOutcome) -> None:
         """Note all that follows from the end of a task."""
@@ -84,28 +97,42 @@ class Settling:
             self._outgoing.extend(outcome.outgoing)
         if outcome.record is not None:
             self._records.append(outcome.record)
-        delivery = held.delivery
-        if delivery is None:
-            # It came by a connection that is lost, so it will be delivered again.
-            self._remember(held.task_id)
-            return
         if held.acked:
             return
-        plan, verdict = held.plan, outcome.verdict
-        if verdict is Verdict.ACK or not plan.late:
-            self.ack(held)
-        elif verdict is Verdict.REQUEUE:
+        plan, verdict, delivery = held.plan, outcome.verdict, held.delivery
+        if verdict is Verdict.REQUEUE and plan.late:
             held.acked = True
-            self._requeues.append(delivery)
+            if delivery is not None:
+                # Without one it came by a connection that is lost, and comes again by itself.
+                self._requeues.append(delivery)
         elif (
-            verdict is Verdict.REJECT
-            or (verdict is Verdict.FAILED and not plan.ack_failed)
-            or (verdict is Verdict.TIMED_OUT and not plan.ack_timed_out)
+            plan.late
+            and delivery is not None
+            and (
+                verdict is Verdict.REJECT
+                or (verdict is Verdict.FAILED and not plan.ack_failed)
+                or (verdict is Verdict.TIMED_OUT and not plan.ack_timed_out)
+            )
         ):
             held.acked = True
             self._rejects.append(delivery)
         else:
             self.ack(held)
+
+    def deliveries(self) -> list[Delivery]:
+        """Every delivery that is still to be settled; safe to read from any thread."""
+        acks = [each.delivery for each in list(self._acks) if each.delivery is not None]
+        return [*acks, *list(self._rejects), *list(self._requeues)]
+
+    def unsettled(self) -> str:
+        """What waits, for people."""
+        ids = [str(each.message.headers.get("id")) for each in self._outgoing] + [r.task_id for r in self._records]
+        more = f" and {len(ids) - 20} more" if len(ids) > 20 else ""
+        return (
+            f"{len(self._outgoing)} messages, {len(self._records)} results, "
+            f"{len(self._acks) + len(self._rejects) + len(self._requeues)} acknowledgements; "
+            f"of tasks: {', '.join(ids[:20]) or 'none'}{more}"
+        )
 
     @property
     def retry_in(self) -> float | None:
@@ -125,6 +152,7 @@ class Settling:
             self._settle_deliveries()
             return True
         if not force and self._pause and self._now() < self._not_before:
+            self._ack_started()
             return False
         try:
             if self._outgoing:
@@ -141,26 +169,58 @@ class Settling:
                 error,
                 self._pause,
             )
+            self._ack_started()
             return False
         self._pause = 0.0
         self._settle_deliveries()
         return True
 
     def _publish(self) -> None:
-        try:
-            self._app.publisher.publish(self._outgoing, retry=False)
-        except PublishError as error:
-            failed = {id(message) for message in error.failed}
-            if failed:
-                self._outgoing = [each for each in self._outgoing if id(each.message) in failed]
-            self._drop_broker()
-            raise
-        except OperationalError:
-            self._drop_broker()
-            raise
-        except UmbelError as error:
-            logger.critical("the broker refuses messages that follow from tasks, so they are lost: %s", error)
-        self._outgoing = []
+        """Publish batch by batch, so that what one batch has handed over is not sent again with the next."""
+        while self._outgoing:
+            batch = self._outgoing[:BATCH]
+            try:
+                self._app.publisher.publish(batch, retry=False)
+            except PublishError as error:
+                failed = {id(message) for message in error.failed}
+                if failed:
+                    self._outgoing[: len(batch)] = [each for each in batch if id(each.message) in failed]
+                self._drop_broker()
+                raise
+            except OperationalError:
+                self._drop_broker()
+                raise
+            except Exception as error:
+                if len(batch) == 1:
+                    self._refused(batch[0], error)
+                else:
+                    self._publish_each(len(batch))
+                    continue
+            del self._outgoing[: len(batch)]
+
+    def _publish_each(self, count: int) -> None:
+        """Publish the first so many one by one, because the broker refused one of them."""
+        for _ in range(count):
+            try:
+                self._app.publisher.publish(self._outgoing[:1], retry=False)
+            except OperationalError:
+                self._drop_broker()
+                raise
+            except Exception as error:
+                self._refused(self._outgoing[0], error)
+            del self._outgoing[0]
+
+    def _refused(self, outgoing: Outgoing, error: Exception) -> None:
+        headers = outgoing.message.headers
+        logger.critical(
+            "the broker refuses a message that follows from a task, so it is lost: %s: %s; "
+            "it is task %s[%s] for queue %r",
+            type(error).__name__,
+            error,
+            headers.get("task"),
+            headers.get("id"),
+            outgoing.queue.name if outgoing.queue is not None else outgoing.message.routing_key,
+        )
 
     def _drop_broker(self) -> None:
         broker = self._app.connections._broker
@@ -170,7 +230,10 @@ class Settling:
     def _store(self) -> None:
         try:
             self._app.backend.store(self._records)
-        except BackendError:
+        except OperationalError:
+            raise
+        except Exception as error:
+            logger.debug("the store refuses a batch of %d results, so each goes alone: %s", len(self._records), error)
             for record in self._records:
                 self._store_one(record)
         self._records = []
@@ -178,16 +241,31 @@ class Settling:
     def _store_one(self, record: Record) -> None:
         try:
             self._app.backend.store([record])
-        except BackendError as error:
-            logger.error("the result of task %s was refused: %s", record.task_id, error)
+        except OperationalError:
+            raise
+        except Exception as error:
+            logger.error("the result of task %s was refused: %s: %s", record.task_id, type(error).__name__, error)
             self._store_refusal(record, error)
 
-    def _store_refusal(self, record: Record, error: BackendError) -> None:
+    def _store_refusal(self, record: Record, error: Exception) -> None:
         """Tell the caller why there is no result, instead of letting it wait."""
         try:
             self._app.backend.store([self._app.backend.record(record.task_id, states.FAILURE, error)])
-        except (BackendError, ContentError) as again:
+        except OperationalError:
+            raise
+        except Exception as again:
             logger.error("nor can the store take the reason for task %s: %s", record.task_id, brief(again))
+
+    def _ack_started(self) -> None:
+        """Acknowledge what has begun, although what else is to be done has to wait."""
+        consumer, started = self.consumer, self._started
+        if not started:
+            return
+        if consumer is not None:
+            consumer.ack([held.delivery for held in started if held.delivery is not None])
+            done = set(map(id, started))
+            self._acks = [each for each in self._acks if id(each) not in done]
+        self._started = []
 
     def _settle_deliveries(self) -> None:
         consumer = self.consumer
@@ -199,6 +277,7 @@ class Settling:
             if deliveries:
                 consumer.ack(deliveries)
             self._acks = []
+            self._started = []
         if self._rejects:
             consumer.reject(self._rejects, requeue=False)
             self._rejects = []
@@ -207,31 +286,33 @@ class Settling:
             self._requeues = []
 
     def _forget_deliveries(self) -> None:
-        for held in self._acks:
-            self._remember(held.task_id)
-        self._acks, self._rejects, self._requeues = [], [], []
+        for each in self._acks:
+            if isinstance(each, Held):
+                self._remember(each.identity)
+        for delivery in self._rejects:
+            self._remember(identity(delivery.headers))
+        self._acks, self._started, self._rejects, self._requeues = [], [], [], []
 
     def lost_connection(self) -> None:
         """The consumer is gone: what it held comes again, and what has ended is not run again here."""
         self.consumer = None
         self._forget_deliveries()
 
-    def _remember(self, task_id: str) -> None:
-        if task_id:
-            self._ended_unacked[task_id] = None
+    def _remember(self, which: Identity | None) -> None:
+        if which is not None:
+            self._ended_unacked[which] = None
             if len(self._ended_unacked) > _REMEMBERED:
                 self._ended_unacked.popitem(last=False)
 
-    def has_ended(self, task_id: str) -> bool:
+    def has_ended(self, which: Identity) -> bool:
         """Whether a task ended here whose acknowledgement was lost with a connection. Asking forgets it."""
-        return self._ended_unacked.pop(task_id, self) is None
+        return self._ended_unacked.pop(which, self) is None
 
 
 class _Bare:
     """A delivery that is nobody's task, in the list of acknowledgements."""
 
-    __slots__ = ("delivery", "task_id")
+    __slots__ = ("delivery",)
 
     def __init__(self, delivery: Delivery) -> None:
-        self.delivery = delivery
-        self.task_id = ""
+        self.delivery: Delivery | None = delivery

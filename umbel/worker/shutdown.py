@@ -37,6 +37,8 @@ class Shutdown:
         self.wake = wake
         self.ending = Ending.NONE
         self.exit_code = 0
+        self.interrupts = False
+        """Whether a cold end raises ``KeyboardInterrupt`` in the main thread, to end the job that runs there."""
         self._restore: dict[int, Any] = {}
 
     def request(self, ending: Ending, *, exit_code: int = 0, reason: str = "") -> None:
@@ -80,6 +82,8 @@ class Shutdown:
     def _on_cold(self, number: int, frame: FrameType | None) -> None:
         _say("\nworker: Cold shutdown (MainProcess)")
         self.request(Ending.COLD, reason=signal.Signals(number).name)
+        if self.interrupts:
+            raise KeyboardInterrupt
 
 
 def _say(text: str) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import threading
 from collections.abc import Callable
+from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any
 
@@ -12,13 +13,16 @@ from umbel.model import signals
 from umbel.worker.loop import Loop
 from umbel.worker.shutdown import Ending, Shutdown
 from umbel_kernel.blueprint import Blueprint
-from umbel_kernel.errors import OperationalError, Terminated
+from umbel_kernel.errors import OperationalError, PoolError, Terminated
 from umbel_kernel.step import Context
 
 logger = logging.getLogger("umbel.worker.consumer")
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 3.0
+
+LASTED = 10.0
+"""Seconds after which a connection counts as a good one."""
 
 
 class Supervisor:
@@ -52,50 +56,71 @@ class Supervisor:
         self._loop = loop
         self._shutdown = shutdown
         self._on_ready = on_ready
-        self._event = threading.Event()
-        self.failure: BaseException | None = None
+        # A queue, not an event: ``put`` may be called from a signal handler that interrupts ``get``.
+        self._gate: SimpleQueue[None] = SimpleQueue()
+        self._rung = False
         self.consuming = False
         self.restarts = 0
 
     def wake(self) -> None:
         """End whatever the loop waits for. Callable from any thread and from a signal handler."""
-        self._event.set()
+        if not self._rung:
+            self._rung = True
+            self._gate.put(None)
         consumer = self._loop.consumer
         if consumer is not None:
             consumer.wake()
 
     def _wait(self, timeout: float) -> None:
-        self._event.wait(timeout)
-        self._event.clear()
+        with contextlib.suppress(Empty):
+            self._gate.get(timeout=timeout)
+        self._rung = False
 
     def run(self) -> None:
         """Run until the worker is to end, then end in good order.
 
         Raises:
             OperationalError: the broker cannot be reached and the configuration says to give up.
+            PoolError: the pool can run nothing any more.
+            Exception: a step of the consumer cannot be started.
         """
-        attempt = 0
-        pause = FIRST_PAUSE
+        try:
+            self._keep_consuming()
+        except BaseException as error:
+            self._fail(error)
+            raise
+        self._end()
+
+    def _keep_consuming(self) -> None:
+        attempt, pause = 0, FIRST_PAUSE
         while self._shutdown.ending is Ending.NONE:
             began = monotonic()
             try:
                 self._blueprint.start(self._context)
                 self.consuming = True
                 self._on_ready()
-                attempt, pause = 0, FIRST_PAUSE
+                attempt = 0
                 self._loop.run()
-                break
+                return
+            except PoolError:
+                raise
             except OperationalError as error:
-                lost = self.consuming
-                self._stop()
-                attempt += 1
-                self._check(attempt, error, lost)
-                # A connection that is lost at once, again and again, must not make a hot loop.
-                pause = FIRST_PAUSE if lost and monotonic() - began > 10 else pause
-                self._complain(error, lost, attempt, pause)
-                self._pause(pause)
-                pause = min(pause * 2, LONGEST_PAUSE)
-        self._end()
+                lost, problem = self.consuming, error
+            except Exception as error:
+                # Once it has worked, no fault of a plugin ends the worker: it is told, and all begins anew.
+                if not self.consuming and not self.restarts:
+                    raise
+                logger.exception("consumer: an error that nobody expected")
+                lost, problem = self.consuming, OperationalError(f"{type(error).__name__}: {error}")
+            self._stop()
+            attempt += 1
+            self._check(attempt, problem, lost)
+            # A connection that is lost at once, again and again, must not make a hot loop.
+            if lost and monotonic() - began > LASTED:
+                pause = FIRST_PAUSE
+            self._complain(problem, lost, attempt, pause)
+            self._pause(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
 
     def _check(self, attempt: int, error: OperationalError, lost: bool) -> None:
         conf = self._app.conf
@@ -110,6 +135,7 @@ class Supervisor:
         most = self._app.conf.broker_connection_max_retries or "no limit"
         if lost:
             self.restarts += 1
+            # Celery's words, which people's monitoring looks for.
             logger.warning("consumer: Connection to broker lost: %s. Trying to re-establish the connection...", error)
         else:
             logger.error(
@@ -135,24 +161,46 @@ class Supervisor:
         self._loop.detach()
         self._blueprint.terminate(self._context)
 
+    def _fail(self, error: BaseException) -> None:
+        """The worker cannot go on: finish what runs and keep its results, as far as that is possible."""
+        logger.critical("the worker ends because of an error: %s: %s", type(error).__name__, error)
+        loop = self._loop
+        try:
+            self._stop()
+            if not isinstance(error, PoolError):
+                loop.drain(self._wait)
+            loop.settling.flush(force=True)
+        except Exception:
+            logger.exception("the tasks that run are not waited for")
+        self._tell_unsettled()
+
     def _end(self) -> None:
         """Give back what has not begun, finish what runs (unless the end is cold), settle, disconnect."""
         self.consuming = False
         loop = self._loop
         try:
-            loop.give_back()
-            loop.settling.flush(force=True)
-            loop.drain(self._wait)
-            if self._shutdown.ending is Ending.COLD:
-                loop.abandon(Terminated("the worker was shut down cold while the task ran"))
-            loop.settling.flush(force=True)
-        except OperationalError as error:
-            logger.warning("the connection was lost while the worker ended: %s", error)
-            loop.detach()
-            loop.drain(self._wait)
-            loop.settling.flush(force=True)
+            try:
+                loop.give_back()
+                loop.settling.flush(force=True)
+                self._finish()
+            except PoolError:
+                raise
+            except Exception as error:
+                logger.warning("the connection was lost while the worker ended: %s: %s", type(error).__name__, error)
+                loop.detach()
+                self._finish()
         finally:
             self._blueprint.stop(self._context)
-        if len(loop.settling):
-            logger.error("%d results or messages could not be handed over before the end", len(loop.settling))
+        self._tell_unsettled()
         signals.worker_shutdown.send(sender=self)
+
+    def _finish(self) -> None:
+        loop = self._loop
+        loop.drain(self._wait)
+        if self._shutdown.ending is Ending.COLD:
+            loop.abandon(Terminated("the worker was shut down cold while the task ran"))
+        loop.settling.flush(force=True)
+
+    def _tell_unsettled(self) -> None:
+        if len(self._loop.settling):
+            logger.error("could not be handed over before the end: %s", self._loop.settling.unsettled())

@@ -67,15 +67,22 @@ class Timer:
     def run_due(self) -> float | None:
         """Call what is due. Returns the seconds until the next entry is, or None when there is none.
 
-        An error of a function is logged and keeps nothing from running.
+        An error of a function is logged and keeps nothing from running. What a function adds waits for the next call,
+        even if it is due, so that this one comes to an end.
         """
         heap = self._heap
-        while heap:
+        last = next(self._count)
+        while True:
             now = self._clock.monotonic()
             with self._lock:
-                when, _, entry = heap[0]
-                if when > now and not entry.cancelled:
-                    return when - now
+                if not heap:
+                    return None
+                when, number, entry = heap[0]
+                if not entry.cancelled:
+                    if when > now:
+                        return when - now
+                    if number > last:
+                        return 0.0
                 heapq.heappop(heap)
             if entry.cancelled:
                 continue
@@ -86,7 +93,6 @@ class Timer:
             if entry.interval is not None and not entry.cancelled:
                 with self._lock:
                     heapq.heappush(heap, (max(when + entry.interval, now), next(self._count), entry))
-        return None
 
     def clear(self) -> None:
         """Forget every entry."""

@@ -41,7 +41,7 @@ class Worker:
         self.started_at = datetime.now().astimezone()
         self.shutdown = Shutdown()
         self.exit_code = 0
-        self._purge = self.options.purge
+        self.wants_purge = self.options.purge
         self._ready_told = False
         signals.celeryd_init.send(sender=self.hostname, instance=self, conf=app.conf, options=vars_of(self.options))
         conf = app.conf
@@ -98,11 +98,6 @@ class Worker:
             raise ConfigurationError("no queue is left to read from; name one with -Q")
         signals.worker_init.send(sender=self)
         signals.celeryd_after_setup.send(sender=self.hostname, instance=self, conf=app.conf)
-
-    def take_purge(self) -> bool:
-        """Whether the queues are to be purged: once, at the first connection."""
-        purge, self._purge = self._purge, False
-        return purge
 
     @property
     def shows_tasks(self) -> bool:
@@ -190,8 +185,21 @@ class Worker:
 
         thread = threading.Thread(target=run, name="umbel-loop", daemon=True)
         thread.start()
-        pool.drive()
-        thread.join()
+        self.shutdown.interrupts = True
+        try:
+            pool.drive()
+        except KeyboardInterrupt:
+            self.shutdown.interrupts = False
+            cold = self.shutdown.ending is Ending.COLD
+            self.shutdown.request(Ending.COLD, exit_code=1, reason="KeyboardInterrupt")
+            if not cold:
+                raise
+        except BaseException:
+            self.shutdown.request(Ending.WARM, exit_code=1, reason="pool")
+            raise
+        finally:
+            self.shutdown.interrupts = False
+            thread.join()
         if failure:
             raise failure[0]
 

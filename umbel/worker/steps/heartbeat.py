@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable, Sequence
 
 from umbel_kernel.errors import UmbelError
 from umbel_kernel.spi.broker import Consumer
+from umbel_kernel.spi.message import Delivery
 from umbel_kernel.step import Context, Step
 
 logger = logging.getLogger("umbel.worker.heartbeat")
@@ -20,7 +22,7 @@ class LeaseKeeper:
         deliveries: a function that returns what is held; called from the keeper's thread.
     """
 
-    def __init__(self, consumer: Consumer, deliveries: object) -> None:
+    def __init__(self, consumer: Consumer, deliveries: Callable[[], Sequence[Delivery]]) -> None:
         self._consumer = consumer
         self._deliveries = deliveries
         self._stop = threading.Event()
@@ -40,11 +42,16 @@ class LeaseKeeper:
         failed = False
         while not self._stop.wait(lease / 3):
             try:
-                self._consumer.extend(self._deliveries())  # type: ignore[operator]
+                self._consumer.extend(self._deliveries())
                 failed = False
             except UmbelError as error:
                 if not failed:
                     logger.warning("cannot extend the leases of this worker: %s", error)
+                failed = True
+            except Exception:
+                # Without this thread, long tasks would be given to others while they run.
+                if not failed:
+                    logger.exception("cannot extend the leases of this worker")
                 failed = True
 
 

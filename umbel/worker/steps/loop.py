@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from umbel.worker.dispatch import Dispatch
+from umbel.worker.limits import LimitCheck
 from umbel.worker.loop import Loop as WorkerLoop
 from umbel.worker.lost import Lost
 from umbel.worker.revoked import Revoked
@@ -24,18 +25,25 @@ class Loop(Step):
         revoked = Revoked()
         multiplier = options.prefetch_multiplier
         if multiplier is None:
-            multiplier = conf.worker_prefetch_multiplier
+            multiplier = 1 if conf.worker_disable_prefetch else conf.worker_prefetch_multiplier
         settling = Settling(app)
+        limits = LimitCheck(worker.pool_name, context.pool.capabilities)
         name = conf.worker_dead_letter_queue
         loop = WorkerLoop(
             app,
             worker.hostname,
             timer=context.timer,
             pool=context.pool,
-            dispatch=Dispatch(app, revoked, soft=options.soft_time_limit, hard=options.time_limit),
+            dispatch=Dispatch(
+                app,
+                revoked,
+                soft=options.soft_time_limit,
+                hard=options.time_limit,
+                check_limits=limits if limits.needed else None,
+            ),
             settling=settling,
             shutdown=worker.shutdown,
-            prefetch=multiplier * worker.concurrency,
+            multiplier=multiplier,
             lost=Lost(app, settling, worker.runner),
             dead_letters=Queue(name) if name else None,
             eta_limit=conf.worker_eta_task_limit,

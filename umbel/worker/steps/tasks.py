@@ -26,10 +26,13 @@ class Tasks(Step):
         broker: Broker = context.connection
         queues = context.app.queues.consume_from
         broker.declare(queues)
-        if context.worker.take_purge():
+        if context.worker.wants_purge:
             count = broker.purge([queue.name for queue in queues])
+            context.worker.wants_purge = False
             logger.warning("purge: Erased %d messages from the queues", count)
-        consumer = broker.consumer(queues, prefetch=context.loop.prefetch, name=context.worker.hostname)
+        # No number of messages to send ahead: the loop asks for what it has room for, and what it holds until its time
+        # has come must not use up that number.
+        consumer = broker.consumer(queues, name=context.worker.hostname)
         context.loop.attach(broker, consumer)
         return consumer
 

@@ -6,14 +6,16 @@ from typing import Any
 
 import pytest
 
-COUNTED_APART = "umbel counts the members of a chord under keys of its own, which Celery does not know, and the reverse"
+COUNTED_APART = "umbel counts the members of its chords under keys of its own, which workers of Celery do not know"
 
 
 @pytest.fixture
-def chords(pair: Any) -> Any:
+def chords(pair: Any, request: pytest.FixtureRequest) -> Any:
     """The pair, where its results are kept so that all workers can look into them."""
     if pair.fleet.backend == "rpc://":
         pytest.skip("a chord needs a result backend that all workers can look into")
+    if pair.client == "umbel" and "middle" not in request.node.name:
+        request.applymarker(pytest.mark.xfail(reason=COUNTED_APART, strict=True))
     return pair
 
 
@@ -45,7 +47,6 @@ def test_immutable_steps(pair: Any) -> None:
     assert (add.s(1, 2) | add.si(5, 5)).delay().get(timeout=20) == 10
 
 
-@pytest.mark.xfail(reason=COUNTED_APART, strict=True)
 def test_a_chord(chords: Any) -> None:
     add, total = chords.task("add"), chords.task("total")
     assert chords.canvas.chord((add.s(n, n) for n in range(8)), total.s())().get(timeout=5) == 56
@@ -59,12 +60,12 @@ def test_a_chord_in_the_middle_of_a_chain(chords: Any) -> None:
     assert result.get(timeout=5) == 134
 
 
-@pytest.mark.xfail(reason=COUNTED_APART, strict=True)
 def test_a_chord_with_a_member_that_fails(chords: Any) -> None:
     header = [chords.task("add").s(1, 1), chords.task("fail").s("oolong")]
     result = chords.canvas.chord(header, chords.task("total").s())()
     with pytest.raises(chords.exceptions.ChordError, match="oolong"):
-        result.get(timeout=5)
+        # Without its parents: the failed member's own error would be raised when that is seen first.
+        result.get(timeout=5, follow_parents=False)
 
 
 def test_map_starmap_and_chunks(pair: Any) -> None:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from umbel_broker_amqp.address import Address
 from umbel_broker_amqp.consumer import AmqpConsumer
-from umbel_broker_amqp.content import pack
-from umbel_broker_amqp.session import Session
+from umbel_broker_amqp.outlet import Outlet
 from umbel_broker_amqp.settings import SETTINGS
 from umbel_broker_amqp.topology import declare_exchange, declare_queue
-from umbel_kernel.errors import ChannelError, OperationalError, PublishError
+from umbel_kernel.errors import ChannelError, OperationalError
 from umbel_kernel.spi.broker import Broker, BrokerCapability
 from umbel_kernel.spi.message import Message
 from umbel_kernel.spi.topology import Exchange, Queue
@@ -24,8 +21,9 @@ from umbel_kernel.url import URL
 class AmqpBroker(Broker):
     """Publishes with confirms on one connection; each consumer has a connection of its own.
 
-    A batch is written at once and waited for once. With ``confirm_publish`` off nothing is waited for, as in Celery's
-    default: faster for single messages, and what the server loses is lost.
+    ``publish`` writes a batch at once and waits for its confirms once; ``post`` waits for none, and what is not
+    confirmed stays in memory. With ``confirm_publish`` off there are no confirms, as in Celery's default: what the
+    server loses is lost.
     """
 
     capabilities = frozenset(
@@ -47,25 +45,23 @@ class AmqpBroker(Broker):
     def __init__(self, url: URL, options: Mapping[str, Any] | None = None) -> None:
         super().__init__(url, options)
         self._address = Address(url, self.options)
-        self._confirms = bool(self.options.get("confirm_publish", True))
-        if not self._confirms:
+        confirms = self.options.get("confirm_publish")
+        confirms = None if confirms is None else bool(confirms)
+        window = int(self.options.get("confirm_window") or 1000)
+        self._outlet = Outlet(self._address, confirms=confirms, window=max(1, window))
+        if confirms is False:
             self.capabilities = type(self).capabilities - {BrokerCapability.CONFIRM}  # type: ignore[misc]
-        self._lock = threading.RLock()
-        self._session: Session | None = None
-        self._published = 0
-        self._waiting: dict[int, Message] = {}
-        self._refused: list[Message] = []
+        self._lock = threading.Lock()
         self._temporary: set[str] = set()
         self._consumers: set[AmqpConsumer] = set()
 
     def connect(self, *, timeout: float) -> None:
         """See ``Broker.connect``."""
-        with self._lock:
-            self._open(timeout)
+        self._outlet.connect(timeout)
 
     def declare(self, queues: Sequence[Queue], *, timeout: float = 5.0) -> None:
         """See ``Broker.declare``."""
-        with self._side(timeout) as channel:
+        with self._outlet.side(timeout) as channel:
             for queue in queues:
                 declare_queue(channel, queue)
                 if queue.exclusive:
@@ -74,7 +70,7 @@ class AmqpBroker(Broker):
     def bind(self, queue: str, exchange: Exchange, routing_key: str = "", *, timeout: float = 5.0) -> None:
         """See ``Broker.bind``."""
         if exchange.name:
-            with self._side(timeout) as channel:
+            with self._outlet.side(timeout) as channel:
                 declare_exchange(channel, exchange)
                 channel.queue_bind(queue, exchange.name, routing_key)
 
@@ -99,42 +95,35 @@ class AmqpBroker(Broker):
         return found
 
     def publish(self, messages: Sequence[Message], *, timeout: float = 5.0) -> None:
-        """See ``Broker.publish``."""
-        if not messages:
-            return
-        with self._lock:
-            end = time.monotonic() + timeout
-            try:
-                session = self._open(timeout)
-                data = [self._pack(message, session) for message in messages]
-            except OperationalError as error:
-                failed = error.failed if isinstance(error, PublishError) else messages
-                raise PublishError(str(error), failed) from error
-            self._refused = []
-            if self._confirms:
-                self._waiting = dict(enumerate(messages, self._published + 1))
-                self._published += len(messages)
-            try:
-                session.within(timeout)
-                session.write(b"".join(data))
-                while self._waiting:
-                    left = end - time.monotonic()
-                    if left <= 0:
-                        raise OperationalError(f"no confirmation from {self.url.masked()} within {timeout:g} s")
-                    if session.wait(left):
-                        session.read()
-            except (OperationalError, ChannelError) as error:
-                self._drop()
-                failed = [*self._refused, *self._waiting.values()] if self._confirms else list(messages)
-                raise PublishError(
-                    f"{len(failed)} of {len(messages)} were not taken: {error}", failed, len(messages) - len(failed)
-                ) from error
-            if self._refused:
-                raise PublishError(
-                    f"{self.url.masked()} refused {len(self._refused)} of {len(messages)} messages",
-                    self._refused,
-                    len(messages) - len(self._refused),
-                )
+        """See ``Broker.publish``. Waits for what was posted before, too.
+
+        When the server closes the channel because of some messages, such as those for an exchange that is not there,
+        only those are in ``failed``: what was sent beside them is sent once more.
+
+        Raises:
+            EncodeError: a header or property cannot be written; nothing of the batch is sent.
+        """
+        if messages:
+            self._outlet.publish(messages, timeout)
+
+    def post(self, messages: Sequence[Message], *, timeout: float = 5.0) -> None:
+        """See ``Broker.post``. Writes at once and takes the confirms that have come.
+
+        It waits when more than ``confirm_window`` are unconfirmed, and for the first message to an exchange of which
+        this connection has not heard yet. With ``confirm_publish`` on it is ``publish``.
+
+        Raises:
+            PublishError: ``failed`` has all that is unconfirmed, earlier messages first.
+            ChannelError: an exchange to which was posted earlier is gone. Those messages are given up and these are
+                not sent; what else was unconfirmed is in ``failed`` of the next call's PublishError.
+            EncodeError: as for ``publish``.
+        """
+        if messages:
+            self._outlet.post(messages, timeout)
+
+    def flush(self, *, timeout: float = 5.0) -> None:
+        """See ``Broker.flush``."""
+        self._outlet.flush(timeout)
 
     def consumer(self, queues: Sequence[Queue], *, prefetch: int = 0, name: str = "") -> AmqpConsumer:
         """See ``Broker.consumer``. Without ``prefetch`` the server sends what ``receive`` asks for and no more."""
@@ -156,76 +145,22 @@ class AmqpBroker(Broker):
             consumers = list(self._consumers)
         for consumer in consumers:
             consumer.close()
-        with self._lock:
+        with self._outlet.lock:
             try:
-                if self._session is not None and self._session.alive and self._temporary:
+                if self._temporary and self._outlet.alive:
                     self.delete(sorted(self._temporary), timeout=1.0)
             except (OperationalError, ChannelError):
                 pass  # they go by themselves after half an hour
-            session, self._session = self._session, None
-            if session is not None:
-                session.close(1.0)
+            self._outlet.close(1.0)
 
     def _forget(self, consumer: AmqpConsumer) -> None:
         with self._lock:
             self._consumers.discard(consumer)
 
-    def _open(self, timeout: float) -> Session:
-        """The session for publishing, a new one when the old one has died unnoticed."""
-        session = self._session
-        if session is not None:
-            try:
-                while session.alive and session.wait(0):
-                    session.read()
-            except (OperationalError, ChannelError):
-                self._drop()
-            if session.alive:
-                return session
-            self._drop()
-        session = Session(self._address, timeout=timeout, on_settled=self._settled)
-        if self._confirms:
-            with session.errors():
-                session.channel.confirm_select()
-        self._published = 0
-        self._waiting = {}
-        self._session = session
-        return session
-
-    def _drop(self) -> None:
-        session, self._session = self._session, None
-        if session is not None:
-            session.abandon()
-
-    def _settled(self, tag: int, multiple: bool, taken: bool) -> None:
-        tags = [each for each in self._waiting if each <= tag] if multiple else [tag]
-        for each in tags:
-            message = self._waiting.pop(each, None)
-            if message is not None and not taken:
-                self._refused.append(message)
-
-    def _pack(self, message: Message, session: Session) -> bytes:
-        try:
-            return pack(message, session.number, session.frame_max)
-        except (ValueError, TypeError, OverflowError) as error:
-            raise PublishError(f"a message for {message.routing_key!r} cannot be sent: {error}", (message,)) from error
-
-    @contextmanager
-    def _side(self, timeout: float) -> Iterator[Any]:
-        with self._lock:
-            session = self._open(timeout)
-            session.within(timeout)
-            channel = session.side()
-            try:
-                with session.errors():
-                    yield channel
-            except OperationalError:
-                self._drop()
-                raise
-
     def _if_there(self, ask: Any, timeout: float) -> Any:
         """The answer of one request about a queue, or None when there is no such queue."""
         try:
-            with self._side(timeout) as channel:
+            with self._outlet.side(timeout) as channel:
                 return ask(channel)
         except ChannelError as error:
             if getattr(error.__cause__, "reply_code", None) == 404:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import select
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +23,8 @@ _ACK = b"\x00\x3c\x00\x50"
 _NACK = b"\x00\x3c\x00\x78"
 _CANCEL = b"\x00\x3c\x00\x1e"
 _AT_ONCE = 262_144
+_AT_MOST = 8_192
+_FOREIGN = (amqp.exceptions.AMQPError, OSError, EOFError, AttributeError)
 
 OnContent = Callable[[bytes, bytes, bytes], None]
 OnSettled = Callable[[int, bool, bool], None]
@@ -62,11 +66,12 @@ class Session:
             self._connection.connect()
             self._sock = self._connection.sock
             self._sock.settimeout(timeout)
+            self._plain = not isinstance(self._sock, ssl.SSLSocket)
             self._others = self._connection.on_inbound_frame
             self._connection.on_inbound_frame = self._on_frame
             self.channel: Any = self._connection.channel()
             self._side: Any = None
-        except (amqp.exceptions.AMQPError, OSError, EOFError, AttributeError) as error:
+        except _FOREIGN as error:
             self.abandon()
             raise OperationalError(
                 f"cannot reach AMQP at {self._shown}: {_reason(error)}; is it running, and are user and vhost right?"
@@ -97,29 +102,44 @@ class Session:
         """Turn py-amqp's errors and the socket's into ours."""
         try:
             yield
-        except amqp.exceptions.ConnectionError as error:
-            self.abandon()
-            raise OperationalError(f"lost AMQP at {self._shown}: {_reason(error)}; connect again") from error
-        except amqp.exceptions.ChannelError as error:
-            raise ChannelError(f"AMQP at {self._shown} refuses: {_reason(error)}") from error
-        except (amqp.exceptions.AMQPError, OSError, EOFError, AttributeError) as error:
-            self.abandon()
-            raise OperationalError(f"lost AMQP at {self._shown}: {_reason(error)}; connect again") from error
+        except _FOREIGN as error:
+            raise self._ours(error) from error
+
+    def _ours(self, error: Exception) -> OperationalError | ChannelError:
+        if isinstance(error, amqp.exceptions.ChannelError):
+            return ChannelError(f"AMQP at {self._shown} refuses: {_reason(error)}")
+        self.abandon()
+        return OperationalError(f"lost AMQP at {self._shown}: {_reason(error)}; connect again")
 
     def within(self, timeout: float) -> None:
         """From now on a single wait may take so many seconds."""
         with self.errors():
             self._sock.settimeout(max(0.001, timeout))
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes, timeout: float | None = None) -> None:
         """Send whole frames.
+
+        Args:
+            timeout: seconds that it may take; None: what ``within`` said.
 
         Raises:
             OperationalError: the connection is lost, or did not take it in time.
         """
-        with self.errors():
-            self._connection.transport.write(data)
+        try:
             self._connection.bytes_sent += 1
+            if self._plain:
+                try:
+                    done = os.write(self._sock.fileno(), data)
+                except BlockingIOError:
+                    done = 0
+                if done == len(data):
+                    return
+                data = data[done:]
+            if timeout is not None:
+                self._sock.settimeout(max(0.001, timeout))
+            self._connection.transport.write(data)
+        except _FOREIGN as error:
+            raise self._ours(error) from error
 
     def fileno(self) -> int:
         """The socket's descriptor, or -1."""
@@ -154,28 +174,50 @@ class Session:
             OperationalError: the connection is lost.
             ChannelError: the server closed the channel for a fault.
         """
-        with self.errors():
-            data = self._sock.recv(_AT_ONCE)
-            if not data:
-                raise ConnectionResetError("the server closed the connection")
-            transport = self._connection.transport
-            buffer = transport._read_buffer + data if transport._read_buffer else data
-            transport._read_buffer = b""
-            at, size = 0, len(buffer)
-            try:
-                while size - at >= 8:
-                    kind, channel, length = FRAME.unpack_from(buffer, at)
-                    stop = at + 7 + length
-                    if stop >= size:
-                        break
-                    if buffer[stop] != 0xCE:
-                        raise amqp.exceptions.UnexpectedFrame("a frame does not end where it says")
-                    payload = buffer[at + 7 : stop]
-                    at = stop + 1
-                    self._on_frame((kind, channel, payload))
-            finally:
-                if self._connection is not None and self._connection.transport is transport:
-                    transport._read_buffer = buffer[at:]
+        try:
+            self._took(self._sock.recv(_AT_ONCE))
+        except _FOREIGN as error:
+            raise self._ours(error) from error
+
+    def take(self) -> None:
+        """Take what the server has sent so far, if anything, without waiting. Raises as ``read`` does."""
+        if not self._plain:
+            while self.wait(0):
+                self.read()
+            return
+        try:
+            while True:
+                try:
+                    data = os.read(self._sock.fileno(), _AT_MOST)
+                except BlockingIOError:
+                    return
+                self._took(data)
+                if len(data) < _AT_MOST:
+                    return
+        except _FOREIGN as error:
+            raise self._ours(error) from error
+
+    def _took(self, data: bytes) -> None:
+        if not data:
+            raise ConnectionResetError("the server closed the connection")
+        transport = self._connection.transport
+        buffer = transport._read_buffer + data if transport._read_buffer else data
+        transport._read_buffer = b""
+        at, size = 0, len(buffer)
+        try:
+            while size - at >= 8:
+                kind, channel, length = FRAME.unpack_from(buffer, at)
+                stop = at + 7 + length
+                if stop >= size:
+                    break
+                if buffer[stop] != 0xCE:
+                    raise amqp.exceptions.UnexpectedFrame("a frame does not end where it says")
+                payload = buffer[at + 7 : stop]
+                at = stop + 1
+                self._on_frame((kind, channel, payload))
+        finally:
+            if self._connection is not None and self._connection.transport is transport:
+                transport._read_buffer = buffer[at:]
 
     def poke(self) -> None:
         """Send a heartbeat when one is due, and find out whether the server's came.

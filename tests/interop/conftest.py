@@ -164,7 +164,7 @@ def own_redis(redis_url: str) -> Iterator[str]:
     base = redis_url.rsplit("/", 1)[0]
     for number in range(15, 9, -1):
         client = redis.Redis.from_url(f"{base}/{number}")
-        if not client.dbsize() and client.set("interop-claim", 1, nx=True):
+        if not client.dbsize() and client.set("interop-claim", 1, nx=True, ex=600):
             break
         client.close()
     else:

@@ -95,7 +95,7 @@ def test_without_a_server(reader: Any, tutorial: list[Any], name: str) -> None:
     reader.follow(blocks)
     assert (reader.folder / "umbel.db").is_file()
     typed = [int(what.split()[2]) for what in reader.run if what.startswith("session of ")]
-    assert sum(typed) == sum(block.text.count(">>>") for block in blocks) > 20
+    assert sum(typed) == sum(block.text.count(">>>") for block in blocks) > 15
     assert [what for what in reader.run if what.endswith(".py")] == [block.file for block in blocks if block.file]
 
 

@@ -177,16 +177,17 @@ class Loop:
         """How many messages to take now."""
         if self.shutdown.ending is not Ending.NONE:
             return 0
-        if self.eta_limit is not None and len(self.later) >= self.eta_limit:
-            return 0
+        most = MOST
+        if self.eta_limit is not None:
+            most = min(most, self.eta_limit - len(self.later))
         settling = len(self.settling)
         if not self.multiplier:
-            return max(MOST - settling, 0)
+            return max(most - settling, 0)
         size = self.pool.size
         limit = self.multiplier * size
         if self.multiplier > 1:
             limit = max(limit, size + self._while_short())
-        return max(min(limit, MOST) - len(self.ready) - len(self.running) - settling, 0)
+        return max(min(min(limit, MOST) - len(self.ready) - len(self.running) - settling, most), 0)
 
     def _while_short(self) -> int:
         """How many tasks of the length seen of late are done within ``SHORT`` seconds by all slots together."""

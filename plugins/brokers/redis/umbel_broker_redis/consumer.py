@@ -113,7 +113,9 @@ class RedisConsumer(Consumer):
                 if taken:
                     return taken
             now = time.monotonic()
-            left = self._pause(now) if end is None else min(self._pause(now), end - now)
+            left = self._pause(now, looks=limit > 0)
+            if end is not None:
+                left = min(left, end - now)
             if self._wait(max(0.0, left), listen=limit > 0):
                 return []
             now = time.monotonic()
@@ -294,9 +296,10 @@ class RedisConsumer(Consumer):
     def _look_every(self) -> float:
         return _LOOK_ANYWAY if self._told else _LOOK_UNTOLD
 
-    def _pause(self, now: float) -> float:
-        """Seconds until something is due."""
-        return max(0.0, min(self._looked + self._look_every(), self._swept + self._sweep_every) - now)
+    def _pause(self, now: float, *, looks: bool) -> float:
+        """Seconds until something is due; a look at the queues is not while nothing may be taken."""
+        due = self._swept + self._sweep_every
+        return max(0.0, (min(self._looked + self._look_every(), due) if looks else due) - now)
 
     def _sweep(self, now: float) -> None:
         """Give back what others held for too long."""

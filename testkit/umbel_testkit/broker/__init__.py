@@ -12,6 +12,7 @@ from umbel_testkit.broker.connection import ConnectionSuite
 from umbel_testkit.broker.content import ContentSuite
 from umbel_testkit.broker.lease import LeaseSuite
 from umbel_testkit.broker.order import OrderSuite
+from umbel_testkit.broker.posting import PostingSuite
 from umbel_testkit.broker.queue import QueueSuite
 from umbel_testkit.broker.reading import ReadingSuite
 from umbel_testkit.broker.routing import RoutingSuite
@@ -29,6 +30,7 @@ class BrokerConformance(
     ReadingSuite,
     SettlingSuite,
     OrderSuite,
+    PostingSuite,
     LeaseSuite,
     SharingSuite,
 ):

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,81 +18,9 @@ from umbel_broker_amqp.content import unpack
 from umbel_kernel.errors import OperationalError, PublishError
 from umbel_kernel.spi.message import Message
 from umbel_kernel.spi.topology import Queue
-from umbel_kernel.url import URL
 
 
-class Proxy:
-    """Stands between a broker and the server, and cuts or freezes what goes through."""
-
-    def __init__(self, host: str, port: int) -> None:
-        self._to = (host, port)
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listening.getsockname()[1]
-        self._sockets: list[socket.socket] = []
-        self.frozen = threading.Event()
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def cut(self) -> None:
-        for each in self._sockets:
-            try:
-                each.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                continue
-        self._sockets.clear()
-
-    def close(self) -> None:
-        self._listening.close()
-        self.cut()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                inner = self._listening.accept()[0]
-            except OSError:
-                return
-            outer = socket.create_connection(self._to)
-            self._sockets += [inner, outer]
-            for source, target in ((inner, outer), (outer, inner)):
-                threading.Thread(target=self._pump, args=(source, target), daemon=True).start()
-
-    def _pump(self, source: socket.socket, target: socket.socket) -> None:
-        try:
-            while data := source.recv(65536):
-                if self.frozen.is_set():
-                    continue
-                target.sendall(data)
-            target.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            return
-
-
-@pytest.fixture
-def proxy(amqp_url: str) -> Iterator[Proxy]:
-    parts = urlsplit(amqp_url)
-    found = Proxy(parts.hostname or "127.0.0.1", parts.port or 5672)
-    yield found
-    found.close()
-
-
-@pytest.fixture
-def broker(proxy: Proxy) -> Iterator[AmqpBroker]:
-    found = AmqpBroker(URL.parse(f"amqp://guest:guest@127.0.0.1:{proxy.port}//"), {"read_timeout": 1.0})
-    found.connect(timeout=5)
-    yield found
-    found.close()
-
-
-@pytest.fixture
-def queue(amqp_url: str) -> Iterator[Queue]:
-    direct = AmqpBroker(URL.parse(amqp_url))
-    found = Queue(f"faults-{uuid.uuid4().hex}")
-    direct.declare([found])
-    yield found
-    direct.delete([found.name])
-    direct.close()
-
-
-def test_a_cut_connection_is_replaced_at_the_next_publish(broker: AmqpBroker, proxy: Proxy, queue: Queue) -> None:
+def test_a_cut_connection_is_replaced_at_the_next_publish(broker: AmqpBroker, proxy: Any, queue: Queue) -> None:
     broker.publish([Message(b"1", queue.name)])
     proxy.cut()
     time.sleep(0.05)
@@ -102,7 +28,7 @@ def test_a_cut_connection_is_replaced_at_the_next_publish(broker: AmqpBroker, pr
     assert broker.size([queue.name]) == {queue.name: 2}
 
 
-def test_a_silent_server_ends_publish_in_time(broker: AmqpBroker, proxy: Proxy, queue: Queue) -> None:
+def test_a_silent_server_ends_publish_in_time(broker: AmqpBroker, proxy: Any, queue: Queue) -> None:
     proxy.frozen.set()
     message = Message(b"1", queue.name)
     started = time.monotonic()
@@ -114,7 +40,7 @@ def test_a_silent_server_ends_publish_in_time(broker: AmqpBroker, proxy: Proxy, 
     broker.publish([message])
 
 
-def test_a_waiting_receive_hears_of_the_end_and_loses_nothing(broker: AmqpBroker, proxy: Proxy, queue: Queue) -> None:
+def test_a_waiting_receive_hears_of_the_end_and_loses_nothing(broker: AmqpBroker, proxy: Any, queue: Queue) -> None:
     broker.publish([Message(b"held", queue.name)])
     consumer = broker.consumer([queue])
     assert consumer.receive(1, 5)[0].body == b"held"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 import uuid
@@ -19,9 +20,12 @@ from umbel_kernel.spi.broker import Consumer
 from umbel_kernel.spi.message import Delivery
 from umbel_kernel.spi.topology import Queue
 
+logger = logging.getLogger("umbel.broker.amqp")
 _SETTLE = Struct(">HHQB")
 _QOS = Struct(">HHIHB")
 _MOST = 65_535
+_UNLIMITED = 0
+_PLENTY = 1_000
 _LONGEST = 30.0
 _QUORUM = 32
 _NOT_IMPLEMENTED = 540
@@ -31,7 +35,8 @@ class AmqpConsumer(Consumer):
     """Asks for messages at the first ``receive``; what comes beyond ``limit`` is kept and is the first next time.
 
     Args:
-        prefetch: how many the server may send ahead of acknowledgement; 0: as many as held plus asked for.
+        prefetch: how many may be unacknowledged at least; the server sends more only when as many as are held plus
+            asked for are more. On quorum queues it is the most, and what is held counts.
         patience: seconds to wait for an answer of the server.
         on_close: called once with this consumer after it has closed.
     """
@@ -86,7 +91,7 @@ class AmqpConsumer(Consumer):
         try:
             while session.wait(0):
                 session.read()
-                if len(self._ready) >= limit > 0:
+                if len(self._ready) >= limit:
                     break
             while True:
                 taken = self._take(limit)
@@ -96,8 +101,9 @@ class AmqpConsumer(Consumer):
                 if session.cancelled:
                     raise OperationalError(f"the server ended reading from {self._gone()}: the queue was deleted")
                 left = _LONGEST if end is None else min(_LONGEST, end - time.monotonic())
-                came = session.wait(max(0.0, left), self._wake.fileno())
-                if came:
+                if limit <= 0 and len(self._ready) >= _PLENTY:
+                    self._wake.wait(max(0.0, left))
+                elif session.wait(max(0.0, left), self._wake.fileno()):
                     session.read()
                     taken = self._take(limit)
                     if taken:
@@ -140,10 +146,14 @@ class AmqpConsumer(Consumer):
     def _ask(self, limit: int) -> None:
         """Tell the server how many to send."""
         session = self._session
-        wanted = self._fixed or min(_MOST, len(self._held) + limit)
+        wanted = max(self._fixed, len(self._held) + limit)
+        if wanted > _MOST:
+            wanted = _UNLIMITED
         if not self._reading:
             self._begin(wanted)
-        elif wanted != self._prefetch and not self._fixed and not self._counted:
+        elif wanted != self._prefetch and not self._counted:
+            if wanted == _UNLIMITED:
+                logger.warning("more than %d messages are held; the server now sends without limit", _MOST - limit)
             self._prefetch = wanted
             data = _QOS.pack(60, 10, 0, wanted, 1)
             with self._writing:
@@ -157,7 +167,7 @@ class AmqpConsumer(Consumer):
         session.within(self._patience)
         try:
             with session.errors():
-                if self._fixed or self._counted:
+                if self._counted:
                     session.channel.basic_qos(0, self._fixed or max(wanted, _QUORUM), False)
                 else:
                     session.channel.basic_qos(0, wanted, True)

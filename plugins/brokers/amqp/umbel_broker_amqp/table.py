@@ -41,11 +41,30 @@ def pack_table(table: Mapping[str, Any]) -> bytes:
         ValueError: a value is no plain data or does not fit.
     """
     parts: list[bytes] = []
+    add = parts.append
     for key, value in table.items():
-        parts.append(short(key))
-        parts.append(_pack(value, 0))
+        if value is None:
+            add(_nothing(key))
+        elif type(value) is str:
+            data: bytes = value.encode("utf-8", "surrogatepass")
+            add(_text(key))
+            add(_LONG.pack(len(data)))
+            add(data)
+        else:
+            add(short(key))
+            add(_pack(value, 0))
     data = b"".join(parts)
     return _LONG.pack(len(data)) + data
+
+
+@lru_cache(maxsize=1024)
+def _nothing(key: str) -> bytes:
+    return short(key) + b"V"
+
+
+@lru_cache(maxsize=1024)
+def _text(key: str) -> bytes:
+    return short(key) + b"S"
 
 
 def _pack(value: Any, depth: int) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 
 
 class WakePipe:
@@ -26,6 +27,12 @@ class WakePipe:
             os.write(self._write, b"\0")
         except OSError:
             return
+
+    def wait(self, seconds: float) -> None:
+        """Wait for ``wake``, for so long."""
+        poller = select.poll()
+        poller.register(self._read, select.POLLIN)
+        poller.poll(round(seconds * 1000 + 0.499))
 
     def drain(self) -> bool:
         """Take what was written. Returns whether somebody had called ``wake``."""

@@ -241,7 +241,7 @@ def test_child_that_survives_its_signal_is_used_again(
     open_loop: Callable[..., Any], job: Callable[..., Job], tmp_path: Path
 ) -> None:
     loop = open_loop(1, act)
-    loop.pool.submit([job(1, f"stubborn 0.3 {tmp_path / 'ready'}")])
+    loop.pool.submit([job(1, f"stubborn 1.2 {tmp_path / 'ready'}")])
     loop.until((tmp_path / "ready").exists)
     loop.until(lambda: 1 in loop.started)
     assert loop.pool.cancel(1, "SIGTERM")
@@ -311,3 +311,16 @@ def test_one_wake_covers_all_that_happens_before_the_next_collect(
         time.sleep(0.01)
     assert loop.wakes == 1
     loop.until(lambda: len(loop.outcomes) == 2)
+
+
+def test_a_job_for_which_child_and_pool_both_yield_goes_to_the_front(
+    open_loop: Callable[..., Any], job: Callable[..., Job], tmp_path: Path
+) -> None:
+    """The child passes a job over that the pool has seen begun: it reports that, and the job runs after all."""
+    loop = open_loop(1, act)
+    loop.ready()
+    slot = loop.pool._slots[0]
+    slot.stamp.words[2] = slot.sent + 1  # taken back, as far as the child can see
+    loop.pool.submit([job(1), job(2)])
+    loop.until(lambda: len(loop.outcomes) == 2, what="both jobs to end")
+    assert loop.pool.info()["staged"] == 0

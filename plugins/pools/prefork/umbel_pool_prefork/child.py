@@ -160,6 +160,7 @@ class Child:
             self._number = number = self._number + 1
             began = monotonic()
             if not begin(number, began):
+                self._say(pack_report(Said.SKIPPED, number))
                 continue
             job = Job(*fields)
             said, value = Said.DONE, None

@@ -41,6 +41,7 @@ class Said(enum.IntEnum):
     READY = 4
     LEAVING = 5
     BROKEN = 6
+    SKIPPED = 7
 
 
 def pack_jobs(jobs: Sequence[Job]) -> tuple[bytes, list[Job], list[tuple[Job, PoolError]]]:

@@ -284,6 +284,7 @@ class PreforkPool(Pool):
             slot.flush()
             self._watch(slot)
         total, count, staged = 0.0, 0, slot.staged
+        skipped: list[Job] = []
         for _, payload in slot.receive() if limit is None else slot.receive(limit):
             said, number, value, seconds = marshal.loads(payload)
             if said <= Said.LOST:
@@ -297,8 +298,13 @@ class PreforkPool(Pool):
                 collected.finished.append(_outcome(job.id, said, value))
                 total += seconds
                 count += 1
+            elif said == Said.SKIPPED:
+                job = staged.pop(number, None)
+                if job is not None:
+                    skipped.append(job)
             else:
                 self._note(slot, said, value)
+        self._backlog.put_back(skipped)
         if count:
             slot.done += count
             slot.touched = time.monotonic()

@@ -25,7 +25,9 @@ class Stamp:
 
     Whether a job is begun or taken back is decided as in Dekker's algorithm: the child writes ``begun`` and then reads
     ``void``; the pool writes ``void`` and then reads ``begun``; each side has a full memory barrier between its write
-    and its read. So they cannot both miss the other, and a job is never both run and taken back.
+    and its read. So they cannot both miss the other, and a job is never both run and taken back. Both can see the
+    other and yield: therefore the child reports each job that it passed over, and the pool takes back those that it
+    took for begun.
     """
 
     def __init__(self) -> None:

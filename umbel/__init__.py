@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
     from umbel.app.app import Umbel as Umbel
     from umbel.app.shared import shared_task as shared_task
     from umbel.app.task import Task as Task
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from umbel_kernel.spi.topology import Exchange as Exchange
     from umbel_kernel.spi.topology import Queue as Queue
     from umbel_kernel.step import Step as Step
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "Umbel": "umbel.app.app",
@@ -58,6 +57,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return importlib.import_module("importlib.metadata").version("umbel")
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'umbel' has no attribute {name!r}")

@@ -28,7 +28,7 @@ from umbel.worker.timer import Timer
 from umbel_kernel.errors import ContentError, UmbelError
 from umbel_kernel.spi.broker import Broker, BrokerCapability, Consumer
 from umbel_kernel.spi.message import Delivery
-from umbel_kernel.spi.pool import Outcome, Pool
+from umbel_kernel.spi.pool import Outcome, Pool, PoolCapability
 from umbel_kernel.spi.topology import Queue
 
 logger = logging.getLogger("umbel.worker.loop")
@@ -42,6 +42,7 @@ SHORT = 0.02
 PATIENCE = 10.0
 """Seconds that the end of a worker waits for a broker or a store that is away."""
 
+_NO_USE_WAITING = 0.5
 _START_POLL = 0.005
 _LONGEST_WAIT = 60.0
 _PARK = 5.0
@@ -460,4 +461,7 @@ class Loop:
         for held in self.running.values():
             if held.acked and not held.ignores_result:
                 self._store(held.task_id, states.FAILURE, reason, held.received)
-        self.pool.terminate()
+        ends = (
+            PoolCapability.TERMINATE in self.pool.capabilities or PoolCapability.MAIN_THREAD in self.pool.capabilities
+        )
+        self.pool.terminate(timeout=5.0 if ends else _NO_USE_WAITING)

@@ -96,8 +96,17 @@ class Worker:
             app.queues.deselect(options.exclude_queues)
         if not app.queues.consume_from:
             raise ConfigurationError("no queue is left to read from; name one with -Q")
+        app.content.check()
         signals.worker_init.send(sender=self)
         signals.celeryd_after_setup.send(sender=self.hostname, instance=self, conf=app.conf)
+
+    def _warn(self) -> None:
+        """Say what is configured and has no effect here."""
+        for name in self.app.conf.undeclared():
+            logger.warning("the setting %r is one that no installed plugin in use here knows; it has no effect", name)
+        limited = sorted(name for name, task in self.app.tasks.items() if task.rate_limit)
+        if limited:
+            logger.warning("rate limits are not enforced yet; these tasks have one: %s", ", ".join(limited))
 
     @property
     def shows_tasks(self) -> bool:
@@ -126,6 +135,7 @@ class Worker:
         """Called each time the worker is consuming."""
         if not self._ready_told:
             self._ready_told = True
+            self._warn()
             signals.worker_ready.send(sender=self)
             logger.info("%s ready.", self.hostname)
         else:

@@ -6,16 +6,12 @@ from typing import Any
 
 import pytest
 
-COUNTED_APART = "umbel counts the members of its chords under keys of its own, which workers of Celery do not know"
-
 
 @pytest.fixture
-def chords(pair: Any, request: pytest.FixtureRequest) -> Any:
+def chords(pair: Any) -> Any:
     """The pair, where its results are kept so that all workers can look into them."""
     if pair.fleet.backend == "rpc://":
         pytest.skip("a chord needs a result backend that all workers can look into")
-    if pair.client == "umbel" and "middle" not in request.node.name:
-        request.applymarker(pytest.mark.xfail(reason=COUNTED_APART, strict=True))
     return pair
 
 
@@ -73,3 +69,13 @@ def test_map_starmap_and_chunks(pair: Any) -> None:
     assert add.starmap([(1, 2), (3, 4)]).delay().get(timeout=20) == [3, 7]
     assert add.map([1, 2]).delay().get(timeout=20) == [1, 2]
     assert add.chunks(zip(range(6), range(6), strict=True), 2).group()().get(timeout=20) == [[0, 2], [4, 6], [8, 10]]
+
+
+def test_a_chord_whose_members_are_run_by_both(clients: Any, fleet: Any) -> None:
+    if fleet.backend == "rpc://":
+        pytest.skip("a chord needs a result backend that all workers can look into")
+    for pair in clients.values():
+        queues = [fleet.queue("ours"), fleet.queue("theirs")]
+        header = [pair.task("add").s(n, n).set(queue=queues[n % 2]) for n in range(10)]
+        for queue in queues:
+            assert pair.canvas.chord(header, pair.task("total").s().set(queue=queue))().get(timeout=5) == 90

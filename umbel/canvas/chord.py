@@ -155,6 +155,7 @@ class _chord(Signature):
             first_of(body_result).parent = GroupResult(header.id, [], app=app)
             return body_result
         body["chord_size"] = size
+        app.backend.begin_chord(header.options["task_id"], size)
         header_result = header.apply_async(args, kwargs, chord=body, **{**options, **delays})
         if not app.backend.can(BackendCapability.CHORDS):
             self._watch(header_result, body, unlocking)

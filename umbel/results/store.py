@@ -318,6 +318,10 @@ class ResultStore:
                 f"set result_backend to one that is, such as redis or sqlite"
             )
 
+    def begin_chord(self, group_id: str, size: int) -> None:
+        """Say how many members a header has that is about to be sent."""
+        self.backend.begin_chord(group_id, size, expires=self._settings.chord_expires)
+
     def chord_part(
         self, group_id: str, index: int, size: int, task_id: str, state: str, result: Any
     ) -> list[tuple[str, Any]] | None:

@@ -132,6 +132,11 @@ class Backend(ABC):
         """Drop the description of a group. Only with ``GROUPS``."""
         self._refuse("keeps no groups")
 
+    def begin_chord(  # noqa: B027 - a default, not a duty
+        self, group_id: str, size: int, *, expires: float | None, timeout: float = 5.0
+    ) -> None:
+        """Called before the first member of a header is sent. Default: nothing, as each part says the size too."""
+
     def chord_part(self, part: ChordPart, *, timeout: float = 5.0) -> list[bytes] | None:
         """Count one member by its index, so that one that ends twice counts once. Only with ``CHORDS``.
 

@@ -47,7 +47,6 @@ class RedisBackend(Backend):
             prefix += "_"
         self._task_prefix = f"{prefix}celery-task-meta-"
         self._group_prefix = f"{prefix}celery-taskset-meta-"
-        self._chord_prefix = f"{prefix}umbel-chord-"
         self._patience = float(self.options.get("redis_socket_timeout") or 120.0)
         address = Address(url, self.options)
         self._link = Link(address)
@@ -112,12 +111,21 @@ class RedisBackend(Backend):
         """See ``Backend.forget_group``."""
         self._call([("DEL", self._group_prefix + group_id)], timeout)
 
+    def begin_chord(self, group_id: str, size: int, *, expires: float | None, timeout: float = 5.0) -> None:
+        """See ``Backend.begin_chord``. A header that is sent again is counted anew."""
+        _, _, sizes, _, claim = self._chord_keys(group_id)
+        life = _milliseconds(expires if expires is not None else _DAY)
+        self._call([("DEL", claim), ("SET", sizes, size, "PX", life)], timeout)
+
+    def _chord_keys(self, group_id: str) -> tuple[str, ...]:
+        """Parts, difference to the size, size, parts seen, and claim, where Celery has them."""
+        return tuple(f"{self._group_prefix}{group_id}.{kind}" for kind in "jtsdc")
+
     def chord_part(self, part: ChordPart, *, timeout: float = 5.0) -> list[bytes] | None:
         """See ``Backend.chord_part``. When the connection breaks under it, it asks again and gets the same answer."""
-        key, token = self._chord_prefix + part.group_id, uuid.uuid4().hex
+        keys, token = self._chord_keys(part.group_id), uuid.uuid4().hex
         life = _milliseconds(part.expires if part.expires is not None else _DAY)
-        size_key = f"{self._group_prefix}{part.group_id}.s"
-        command = run(CHORD, (key, size_key), part.index, part.body, part.size, life, token)
+        command = run(CHORD, keys, part.index, part.body, part.size, life, token, f"{part.task_id}:{part.index}")
         end = time.monotonic() + timeout
         try:
             bodies: list[bytes] | None = self._call([command], timeout)[0]
@@ -125,7 +133,7 @@ class RedisBackend(Backend):
             bodies = self._call([command], max(0.1, end - time.monotonic()))[0]
         if bodies is not None:
             try:
-                self._call([run(CHORD_FREE, (key,), token, life)], max(0.1, end - time.monotonic()))
+                self._call([run(CHORD_FREE, keys, token, life)], max(0.1, end - time.monotonic()))
             except OperationalError:
                 return bodies  # the parts go when they expire
         return bodies

@@ -48,33 +48,29 @@ unless a SUCCESS is kept there. Answers 1 for set, 0 for left alone, or what is 
 the caller reads that and comes again with its SHA-1 as ARGV[3i] to replace just that."""
 
 CHORD = Script("""
-local key, index, body, size = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3])
-local life, token = tonumber(ARGV[4]), ARGV[5]
-if size == 0 then size = tonumber(redis.call('GET', KEYS[2]) or '0') end
-local done = redis.call('HGET', key, 'done')
-if done then
-  if done ~= token then return false end
-else
-  redis.call('HSETNX', key, index, body)
-  redis.call('PEXPIRE', key, life)
-  if size == 0 or redis.call('HLEN', key) < size then return false end
-  for i = 0, size - 1 do
-    if redis.call('HEXISTS', key, i) == 0 then return false end
-  end
-  redis.call('HSET', key, 'done', token)
+local parts, diff, sizes, seen, claim = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local index, body, size, life = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local token, member = ARGV[5], ARGV[6]
+local claimed = redis.call('GET', claim)
+if claimed ~= token then
+  if claimed then return false end
+  if redis.call('SADD', seen, member) == 1 then redis.call('ZADD', parts, index, body) end
+  for i = 1, 4 do redis.call('PEXPIRE', KEYS[i], life) end
+  size = tonumber(redis.call('GET', sizes) or size) + tonumber(redis.call('GET', diff) or 0)
+  if size == 0 or redis.call('ZCARD', parts) ~= size then return false end
+  redis.call('SET', claim, token, 'EX', 10)
 end
-local out = {}
-for i = 0, size - 1 do out[i + 1] = redis.call('HGET', key, i) end
-return out
+return redis.call('ZRANGE', parts, 0, -1)
 """)
-"""Keep part ARGV[1] of ARGV[3] (0: of as many as KEYS[2] says, where Celery's producers write it) in the hash KEYS[1] for ARGV[4] milliseconds. Whoever makes it complete writes its token
-ARGV[5] there and gets all parts in order. Nobody else does; the same caller does again when the answer was lost."""
+"""Keep part ARGV[2] of ARGV[3] (0: as many as KEYS[3] says) with the index ARGV[1] for ARGV[4] milliseconds. Whoever
+makes it complete claims it with its token ARGV[5] and gets all parts in order. Nobody else does; the same caller does
+again when the answer was lost. ARGV[6] tells a part that comes twice. Keys and members are those of Celery's chords,
+so that workers of both kinds may count one."""
 
 CHORD_FREE = Script("""
-if redis.call('HGET', KEYS[1], 'done') ~= ARGV[1] then return 0 end
-redis.call('DEL', KEYS[1])
-redis.call('HSET', KEYS[1], 'done', ARGV[1])
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
+if redis.call('GET', KEYS[5]) ~= ARGV[1] then return 0 end
+redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4])
+redis.call('SET', KEYS[5], 'done', 'PX', ARGV[2])
 return 1
 """)
 """Drop the parts of a complete chord and leave the mark that it is done."""

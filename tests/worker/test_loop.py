@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from umbel import Umbel
 from umbel.app.outcome import Verdict
 from umbel.model.ids import uuid
 from umbel.worker.loop import MOST
@@ -310,3 +311,21 @@ def test_messages_with_hostile_headers_are_told_of_in_short(rig: Any, app: Any, 
     made.loop.accept([taken])
     assert "unregistered task of type 'nobody'" in caplog.text
     assert len(caplog.text) < 3000
+
+
+# On a real broker that sends ahead
+
+
+def test_tasks_that_wait_for_their_time_do_not_stop_an_amqp_worker(amqp_url: str, app: Any, running: Any) -> None:
+    queue = f"test-{uuid()}"
+    made = Umbel("waits", broker=amqp_url, backend=f"memory://{queue}", set_as_current=False)
+    made.conf.task_default_queue = queue
+    made.task(name="now")(lambda: "now")
+    try:
+        for _ in range(20):
+            made.send_task("now", countdown=600)
+        worker = running(made, concurrency=1, prefetch_multiplier=1)
+        assert made.send_task("now").get(timeout=10) == "now"
+        assert len(worker.context.loop.later) == 20
+    finally:
+        made.connections.broker().delete([queue])

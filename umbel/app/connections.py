@@ -16,6 +16,7 @@ from umbel_kernel import plugins
 from umbel_kernel.errors import ConfigurationError, OperationalError, PublishError, UmbelError
 from umbel_kernel.spi.backend import Backend
 from umbel_kernel.spi.broker import Broker
+from umbel_kernel.spi.message import Message
 from umbel_kernel.url import URL
 
 logger = logging.getLogger("umbel.app.connections")
@@ -44,6 +45,7 @@ class Connections:
         self._broker: Broker | None = None
         self._backend: Backend | None = None
         self._inherited: list[Any] = []
+        self._backlog: list[Message] = []
         atexit.register(_close, weakref.ref(self))
 
     def _check_fork(self) -> None:
@@ -51,6 +53,7 @@ class Connections:
             self._lock = threading.RLock()
             self._inherited += [self._broker, self._backend]
             self._broker = self._backend = None
+            self._backlog = []
             self._pid = os.getpid()
 
     def broker_urls(self, *, read: bool = False) -> list[URL]:
@@ -112,15 +115,51 @@ class Connections:
             with self._lock:
                 if self._broker is None:
                     timeout = float(self._app.conf.broker_publish_timeout)
-                    self._broker = self.connect(timeout=timeout)
+                    broker = self.connect(timeout=timeout)
+                    self._send_backlog(broker, timeout)
+                    self._broker = broker
         return self._broker
 
-    def drop_broker(self, broker: Broker) -> None:
-        """Close a broker that has failed, so that the next publish makes a new one."""
+    def keep(self, messages: Sequence[Message]) -> None:
+        """Keep messages that were posted, whose callers have gone on, and that a broker turned out not to have taken.
+
+        They are the first that is published on the next connection.
+        """
+        with self._lock:
+            self._backlog.extend(messages)
+
+    def _send_backlog(self, broker: Broker, timeout: float) -> None:
+        backlog, self._backlog = self._backlog, []
+        if not backlog:
+            return
+        logger.warning("%d messages that were not confirmed are sent again", len(backlog))
+        try:
+            broker.publish(backlog, timeout=timeout)
+        except OperationalError as error:
+            self._backlog = list(error.failed) if isinstance(error, PublishError) else backlog
+            broker.close()
+            raise
+        except UmbelError as error:
+            logger.error("%d messages are refused and lost: %s", len(backlog), error)
+
+    def drop_broker(self, broker: Broker | None) -> None:
+        """Close a broker that has failed, so that the next publish makes a new one. None is passed over."""
+        if broker is None:
+            return
         with self._lock:
             if self._broker is broker:
                 self._broker = None
+        try:
+            broker.flush(timeout=1.0)
+        except PublishError as error:
+            self.keep(error.failed)
+        except UmbelError as error:
+            logger.debug("while a failed broker was closed: %s", error)
         broker.close()
+
+    def drop_current_broker(self) -> None:
+        """Close this process's broker for publishing, if there is one."""
+        self.drop_broker(self._broker)
 
     def backend(self) -> Backend:
         """This process's result backend, connected.
@@ -170,19 +209,19 @@ class Connections:
 
     def _flush(self) -> None:
         broker = self._broker
-        if broker is None:
-            return
-        timeout = float(self._app.conf.broker_publish_timeout)
-        try:
-            broker.flush(timeout=timeout)
-        except PublishError as error:
-            logger.warning("%d messages are not confirmed (%s); they are sent once more", len(error.failed), error)
-            self._broker = None
-            broker.close()
+        if broker is not None:
             try:
-                self.broker().publish(error.failed, timeout=timeout)
-            except UmbelError as again:
-                logger.error("%d messages are lost: %s", len(error.failed), again)
+                broker.flush(timeout=float(self._app.conf.broker_publish_timeout))
+            except UmbelError as error:
+                logger.warning("not all messages are confirmed: %s", error)
+                self.keep(error.failed if isinstance(error, PublishError) else ())
+                self._broker = None
+                broker.close()
+        if self._backlog:
+            try:
+                self.broker()
+            except UmbelError as error:
+                logger.error("%d messages are lost: %s", len(self._backlog), error)
 
 
 def masked(urls: Sequence[URL]) -> str:

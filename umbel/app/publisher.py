@@ -80,9 +80,19 @@ class Publisher:
             else:
                 broker.post(messages, timeout=self._deadline)
         except OperationalError as error:
+            left = self._still_own(error, messages)
             if not (self._retry if retry is None else retry):
                 raise
-            self._publish_again(outgoing, messages, error, {**self._policy, **(policy or {})})
+            self._publish_again(outgoing, left, error, {**self._policy, **(policy or {})})
+
+    def _still_own(self, error: OperationalError, messages: list[Message]) -> list[Message]:
+        """Those of a call's own messages that were not taken. The others that an error names, posted by calls that
+        have returned since, are kept for the next connection."""
+        if not isinstance(error, PublishError):
+            return messages
+        own = {id(message) for message in messages}
+        self._app.connections.keep([message for message in error.failed if id(message) not in own])
+        return [message for message in error.failed if id(message) in own]
 
     def _publish_again(
         self, outgoing: Sequence[Outgoing], messages: list[Message], error: OperationalError, policy: Mapping[str, Any]
@@ -93,11 +103,7 @@ class Publisher:
         attempt = 0
         while longest is None or attempt < longest:
             attempt += 1
-            if isinstance(error, PublishError):
-                messages = list(error.failed)
-            broker = self._app.connections._broker
-            if broker is not None:
-                self._app.connections.drop_broker(broker)
+            self._app.connections.drop_current_broker()
             left = end - time.monotonic() - pause
             if left <= 0:
                 break
@@ -110,6 +116,7 @@ class Publisher:
                 return
             except OperationalError as again:
                 error = again
+                messages = self._still_own(again, messages)
         raise error
 
     def _declare(self, broker: Broker, outgoing: Sequence[Outgoing]) -> None:

@@ -185,10 +185,10 @@ class Settling:
                 failed = {id(message) for message in error.failed}
                 if failed:
                     self._outgoing[: len(batch)] = [each for each in batch if id(each.message) in failed]
-                self._drop_broker()
+                self._app.connections.drop_current_broker()
                 raise
             except OperationalError:
-                self._drop_broker()
+                self._app.connections.drop_current_broker()
                 raise
             except Exception as error:
                 if len(batch) == 1:
@@ -204,7 +204,7 @@ class Settling:
             try:
                 self._app.publisher.publish(self._outgoing[:1], retry=False)
             except OperationalError:
-                self._drop_broker()
+                self._app.connections.drop_current_broker()
                 raise
             except Exception as error:
                 self._refused(self._outgoing[0], error)
@@ -221,11 +221,6 @@ class Settling:
             headers.get("id"),
             outgoing.queue.name if outgoing.queue is not None else outgoing.message.routing_key,
         )
-
-    def _drop_broker(self) -> None:
-        broker = self._app.connections._broker
-        if broker is not None:
-            self._app.connections.drop_broker(broker)
 
     def _store(self) -> None:
         try:

@@ -329,3 +329,21 @@ def test_tasks_that_wait_for_their_time_do_not_stop_an_amqp_worker(amqp_url: str
         assert len(worker.context.loop.later) == 20
     finally:
         made.connections.broker().delete([queue])
+
+
+def test_a_queue_that_is_deleted_under_the_worker_is_made_again(amqp_url: str, app: Any, running: Any) -> None:
+    queue = f"test-{uuid()}"
+    made = Umbel("again", broker=amqp_url, backend=f"memory://{queue}", set_as_current=False)
+    made.conf.task_default_queue = queue
+    made.task(name="now")(lambda: "now")
+    try:
+        worker = running(made, concurrency=1)
+        supervisor = worker.context.consumer
+        made.connections.broker().delete([queue])
+        end = time.monotonic() + 10
+        while not (supervisor.restarts and supervisor.consuming) and time.monotonic() < end:
+            time.sleep(0.01)
+        assert supervisor.restarts == 1
+        assert made.send_task("now").get(timeout=10) == "now"
+    finally:
+        made.connections.broker().delete([queue])

@@ -342,3 +342,16 @@ def test_an_end_while_the_broker_is_away_waits_for_what_runs(redis: Redis, place
     made.worker.send_signal(signal.SIGTERM)
     assert made.worker.wait(timeout=10) == 0, made.log()
     assert long.get(timeout=1) == 1
+
+
+@pytest.mark.parametrize("broker", ["sqlite", "redis", "amqp"])
+def test_a_worker_that_holds_all_it_may_waits_idly(broker: str, request: Any, tmp_path: Path, place: Any) -> None:
+    url = f"sqlite:///{tmp_path}/tasks.db" if broker == "sqlite" else request.getfixturevalue(f"{broker}_url")
+    made = place(url, url, "solo")
+    made.send(1)
+    made.wait(lambda: made.notes()[1], "the first task")
+    made.send(*range(2, 22), seconds=30)
+    made.wait(lambda: made.app.connections.broker().size([made.queue])[made.queue] <= 17, "the start")
+    time.sleep(1.2)  # the Redis consumer looks at its queues every second
+    made.idle_for(1.5)
+    made.app.connections.broker().delete([made.queue])

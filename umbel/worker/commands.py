@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,6 +11,8 @@ from umbel.worker.revoked import Revoked
 from umbel.worker.shutdown import Ending
 
 Command = Callable[..., Any]
+
+logger = logging.getLogger("umbel.worker.control")
 
 
 class Commands:
@@ -36,6 +39,9 @@ class Commands:
             return command(**arguments)
         except TypeError as error:
             return {"error": f"wrong arguments for {method!r}: {error}"}
+        except Exception as error:
+            logger.exception("the remote control command %r raised", method)
+            return {"error": f"{method!r} failed: {type(error).__name__}: {error}"}
 
     def ping(self, **_: Any) -> dict[str, str]:
         """Says that the worker is there."""

@@ -81,6 +81,10 @@ class Pidbox:
                     logger.warning("remote control is off until the broker is back: %s", error)
                 failed = True
                 self._stop.wait(_PAUSE)
+            except Exception:
+                # Without this thread the worker would run on and answer nobody.
+                logger.exception("remote control: an error that nobody expected; it begins anew")
+                self._stop.wait(_PAUSE)
             finally:
                 consumer, self._consumer = self._consumer, None
                 if consumer is not None:

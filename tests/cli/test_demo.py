@@ -17,6 +17,7 @@ import pytest
 import redis
 
 from tests.cli.conftest import Run, Start
+from umbel.cli.demo import library
 
 ROOT = Path(sysconfig.get_path("stdlib"))
 
@@ -26,7 +27,8 @@ def plain_count(limit: int | None) -> dict[str, object]:
     paths = sorted(
         str(path.relative_to(ROOT))
         for path in ROOT.rglob("*.py")
-        if "site-packages" not in path.parts[len(ROOT.parts) :] and "dist-packages" not in path.parts[len(ROOT.parts) :]
+        if not {"site-packages", "dist-packages"} & set(path.parts[len(ROOT.parts) :])
+        and path.resolve().is_relative_to(ROOT.resolve())
     )[:limit]
     lines = classes = functions = unparsed = 0
     names: Counter[str] = Counter()
@@ -142,3 +144,14 @@ def test_it_ends_cleanly_when_it_is_interrupted(start: Start, tmp_path: Path, nu
     assert "Traceback" not in said
     assert workers_of(temporary) == []
     assert list(temporary.iterdir()) == []
+
+
+def test_a_file_that_is_a_link_to_elsewhere_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "elsewhere.py").touch()
+    (tmp_path / "lib" / "real.py").touch()
+    (tmp_path / "lib" / "sitecustomize.py").symlink_to(tmp_path / "elsewhere.py")
+    monkeypatch.setattr(library, "ROOT", tmp_path / "lib")
+    assert library.sources() == ["real.py"]
+    with pytest.raises(ValueError, match="no source file"):
+        library.read("sitecustomize.py")

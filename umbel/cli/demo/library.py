@@ -20,7 +20,8 @@ def sources(limit: int | None = None) -> list[str]:
         inner[:] = [name for name in inner if name not in _INSTALLED]
         below = os.path.relpath(folder, ROOT).replace(os.sep, "/")
         prefix = "" if below == "." else f"{below}/"
-        found += [prefix + name for name in names if name.endswith(".py")]
+        # Some systems link single files to places elsewhere, such as /etc; those are not the library's.
+        found += [prefix + name for name in names if name.endswith(".py") and _is_inside(ROOT / prefix / name)]
     found.sort()
     return found[:limit]
 
@@ -31,7 +32,11 @@ def read(relative: str) -> bytes:
     Raises:
         ValueError: the path leads out of the library; a message must not be able to read other files.
     """
-    path = (ROOT / relative).resolve()
-    if path.suffix != ".py" or not path.is_relative_to(ROOT):
+    path = ROOT / relative
+    if path.suffix != ".py" or not _is_inside(path):
         raise ValueError(f"{relative!r} is no source file of the standard library")
     return path.read_bytes()
+
+
+def _is_inside(path: Path) -> bool:
+    return path.resolve().is_relative_to(ROOT)

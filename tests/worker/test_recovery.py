@@ -344,7 +344,9 @@ def test_an_end_while_the_broker_is_away_waits_for_what_runs(redis: Redis, place
     assert long.get(timeout=1) == 1
 
 
-@pytest.mark.parametrize("broker", ["sqlite", "redis", "amqp"])
+@pytest.mark.parametrize(
+    "broker", ["redis", pytest.param("sqlite", marks=pytest.mark.slow), pytest.param("amqp", marks=pytest.mark.slow)]
+)
 def test_a_worker_that_holds_all_it_may_waits_idly(broker: str, request: Any, tmp_path: Path, place: Any) -> None:
     url = f"sqlite:///{tmp_path}/tasks.db" if broker == "sqlite" else request.getfixturevalue(f"{broker}_url")
     made = place(url, url, "solo")

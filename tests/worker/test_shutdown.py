@@ -100,7 +100,7 @@ POOLS = ["prefork", "threads", "solo"]
         ("prefork", "nap"),
         ("prefork", "late"),
         ("solo", "late"),
-        ("threads", "nap"),
+        pytest.param("threads", "nap", marks=pytest.mark.slow),
         pytest.param("solo", "nap", marks=pytest.mark.slow),
         pytest.param("threads", "late", marks=pytest.mark.slow),
     ],
@@ -156,7 +156,9 @@ def test_a_cold_end_tells_the_callers_of_tasks_that_nobody_runs_again(place: Pla
 
 
 @pytest.mark.parametrize("pool", ["prefork", "solo"])
-@pytest.mark.parametrize("after", [0.0, pytest.param(0.05, marks=pytest.mark.slow), 0.15])
+@pytest.mark.parametrize(
+    "after", [0.0, pytest.param(0.05, marks=pytest.mark.slow), pytest.param(0.15, marks=pytest.mark.slow)]
+)
 def test_a_signal_during_the_start_ends_the_worker_in_order(place: Place, pool: str, after: float) -> None:
     place.app.send_task("nap", (1, 0))
     worker = place.start("-P", pool, "-c", "2")

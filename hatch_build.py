@@ -46,7 +46,7 @@ class CustomMetadataHook(MetadataHookInterface):
             ]
             extras[path.parent.name].extend(needs)
             if table.get("tool", {}).get("umbel", {}).get("default"):
-                required.append(wanted)
+                required.extend(need for need in (wanted, *needs) if need not in required)
         extras = defaultdict(list, {name: sorted(set(wanted)) for name, wanted in extras.items()})
         extras["all"] = sorted({wanted for of_one in extras.values() for wanted in of_one})
         extras["testkit"] = [requirement("umbel-testkit", root / "testkit")]

@@ -8,11 +8,11 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from umbel_backend_redis.address import Address
-from umbel_backend_redis.link import Link, Lost, answer, run
-from umbel_backend_redis.scripts import CHORD, CHORD_FREE, STORE
+from umbel_backend_redis.address import address_of
+from umbel_backend_redis.scripts import ALL, CHORD, CHORD_FREE, STORE
 from umbel_backend_redis.settings import SETTINGS
 from umbel_backend_redis.subscriber import Subscriber
+from umbel_client_redis import Link, Lost, run
 from umbel_kernel.errors import BackendError, DecodeError, OperationalError
 from umbel_kernel.spi.backend import READY_STATES, Backend, BackendCapability, ChordPart, Record
 from umbel_kernel.url import URL
@@ -48,9 +48,9 @@ class RedisBackend(Backend):
         self._task_prefix = f"{prefix}celery-task-meta-"
         self._group_prefix = f"{prefix}celery-taskset-meta-"
         self._patience = float(self.options.get("redis_socket_timeout") or 120.0)
-        address = Address(url, self.options)
-        self._link = Link(address)
-        self._subscriber = Subscriber(Link(address, scripts=False), self._task_prefix, self._ready, self._find)
+        address = address_of(url, self.options)
+        self._link = Link(address, refusal=BackendError, scripts=ALL)
+        self._subscriber = Subscriber(Link(address, refusal=BackendError), self._task_prefix, self._ready, self._find)
 
     def connect(self, *, timeout: float) -> None:
         """See ``Backend.connect``."""
@@ -144,7 +144,7 @@ class RedisBackend(Backend):
         self._link.close()
 
     def _call(self, commands: Sequence[tuple[Any, ...]], timeout: float) -> list[Any]:
-        return [answer(reply) for reply in self._link.call(commands, timeout)]
+        return [self._link.answer(reply) for reply in self._link.call(commands, timeout)]
 
     def _find(self, task_ids: Sequence[str], timeout: float) -> dict[str, Record]:
         """Those that are in a ready state now."""

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from umbel_backend_redis.link import Link, answer
+from umbel_client_redis import Link
 from umbel_kernel.errors import BackendError, OperationalError
 from umbel_kernel.spi.backend import Record
 
@@ -174,7 +174,7 @@ class Subscriber:
         any_came = False
         try:
             while self._link.readable():
-                self._take(answer(self._link.read(patience)))
+                self._take(self._link.answer(self._link.read(patience)))
                 any_came = True
         except OperationalError:
             self._lost()

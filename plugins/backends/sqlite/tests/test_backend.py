@@ -200,12 +200,6 @@ def test_one_file_for_broker_and_results(url: str, make: Callable[..., SqliteBac
     broker.close()
 
 
-def test_a_file_that_is_no_database(tmp_path: Path, make: Callable[..., SqliteBackend]) -> None:
-    (tmp_path / "results.db").write_bytes(b"no database at all " * 100)
-    with pytest.raises(ConfigurationError, match=r"results\.db: it is not an SQLite database"):
-        make().connect(timeout=1)
-
-
 def test_another_version(tmp_path: Path, make: Callable[..., SqliteBackend]) -> None:
     make().connect(timeout=5)
     with sqlite3.connect(tmp_path / "results.db") as connection:

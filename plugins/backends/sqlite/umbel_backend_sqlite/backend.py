@@ -9,12 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from umbel_backend_sqlite import chord, waiting
-from umbel_backend_sqlite.connection import Connection
-from umbel_backend_sqlite.doorbell import Doorbell, Ringer
-from umbel_backend_sqlite.location import file_of
+from umbel_backend_sqlite.schema import SCHEMA
 from umbel_backend_sqlite.settings import SETTINGS, value_of
+from umbel_client_sqlite import Connection, Doorbell, Ringer, file_of
 from umbel_kernel.clock import SYSTEM_CLOCK, Clock
-from umbel_kernel.errors import OperationalError
+from umbel_kernel.errors import BackendError, OperationalError
 from umbel_kernel.setting import Setting
 from umbel_kernel.spi.backend import Backend, BackendCapability, ChordPart, Record
 from umbel_kernel.url import URL
@@ -69,8 +68,10 @@ class SqliteBackend(Backend):
         self._cleanup_interval: float = value_of(self.options, "sqlite_backend_cleanup_interval")
         self._connection = Connection(
             file_of(url),
+            SCHEMA,
             synchronous=value_of(self.options, "sqlite_backend_synchronous"),
             checkpoint_pages=value_of(self.options, "sqlite_backend_checkpoint_pages"),
+            refusal=BackendError,
         )
         self._ringer = Ringer()
         self._doorbells = waiting.Doorbells()

@@ -1,4 +1,4 @@
-"""The backend's tables, and the check that a file holds this version of them.
+"""The backend's tables.
 
 A chord's parts are rows of their own beside a row that counts down, so a part costs the same whatever the size of the
 header. That row stays after the last part, to answer those that come late.
@@ -6,14 +6,9 @@ header. That row stays after the last part, to answer those that come late.
 
 from __future__ import annotations
 
-import sqlite3
+from umbel_client_sqlite import Schema
 
-from umbel_kernel.errors import ConfigurationError
-
-VERSION = 1
-
-_TABLES = (
-    "CREATE TABLE IF NOT EXISTS umbel_backend_meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID",
+_STATEMENTS = (
     """CREATE TABLE IF NOT EXISTS umbel_backend_result (
         task_id TEXT PRIMARY KEY,
         state TEXT NOT NULL,
@@ -40,38 +35,11 @@ _TABLES = (
     "CREATE INDEX IF NOT EXISTS umbel_backend_waiter_address ON umbel_backend_waiter (address)",
 )
 
-
-def version_of(connection: sqlite3.Connection) -> int | None:
-    """The version of the backend's tables in a file; None when it has none.
-
-    Raises:
-        sqlite3.Error: the file cannot be read.
-    """
-    known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'umbel_backend_meta'").fetchone()
-    if known is None:
-        return None
-    row = connection.execute("SELECT value FROM umbel_backend_meta WHERE name = 'version'").fetchone()
-    return int(row[0]) if row else None
-
-
-def check(version: int | None, path: str) -> bool:
-    """Whether the tables are there.
-
-    Raises:
-        ConfigurationError: they are of another version.
-    """
-    if version is None:
-        return False
-    if version != VERSION:
-        raise ConfigurationError(
-            f"the SQLite file {path} holds results of version {version}, and this umbel-backend-sqlite reads version "
-            f"{VERSION}; read them with the umbel that wrote them, or name another file"
-        )
-    return True
-
-
-def create(connection: sqlite3.Connection) -> None:
-    """Make the tables; within a transaction of the caller's."""
-    for statement in _TABLES:
-        connection.execute(statement)
-    connection.execute("INSERT OR IGNORE INTO umbel_backend_meta VALUES ('version', ?)", (VERSION,))
+SCHEMA = Schema(
+    prefix="umbel_backend",
+    version=1,
+    statements=_STATEMENTS,
+    holds="results",
+    reader="umbel-backend-sqlite",
+    advice="read them with the umbel that wrote them",
+)

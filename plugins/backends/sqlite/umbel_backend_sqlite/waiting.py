@@ -7,7 +7,7 @@ import sqlite3
 import threading
 from collections.abc import Sequence
 
-from umbel_backend_sqlite.doorbell import Doorbell
+from umbel_client_sqlite import Doorbell
 from umbel_kernel.spi.backend import READY_STATES, Record
 
 ANY = ""

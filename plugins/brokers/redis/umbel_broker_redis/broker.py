@@ -8,13 +8,13 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from umbel_broker_redis.address import Address
+from umbel_broker_redis.address import address_of
 from umbel_broker_redis.consumer import RedisConsumer
 from umbel_broker_redis.envelope import pack
 from umbel_broker_redis.layout import Layout, topic_matches
-from umbel_broker_redis.link import Command, Link, Lost, answer, run
-from umbel_broker_redis.scripts import KEEP_BINDING
+from umbel_broker_redis.scripts import ALL, KEEP_BINDING
 from umbel_broker_redis.settings import SETTINGS
+from umbel_client_redis import Command, Link, Lost, run
 from umbel_kernel.errors import ChannelError, NotSupported, OperationalError, PublishError
 from umbel_kernel.spi.broker import Broker, BrokerCapability
 from umbel_kernel.spi.message import Message
@@ -49,9 +49,9 @@ class RedisBroker(Broker):
 
     def __init__(self, url: URL, options: Mapping[str, Any] | None = None) -> None:
         super().__init__(url, options)
-        self._address = Address(url, self.options)
+        self._address = address_of(url, self.options)
         self._layout = Layout(self.options, self._address.db)
-        self._link = Link(self._address)
+        self._link = Link(self._address, refusal=ChannelError, scripts=ALL)
         self._lock = threading.Lock()
         self._types: dict[str, str] = {"": "direct"}
         self._expires: dict[str, int] = {}
@@ -213,7 +213,7 @@ class RedisBroker(Broker):
         return [("SADD", table, member), ("SADD", layout.permanent(exchange.name), member)]
 
     def _all(self, commands: Sequence[Command], timeout: float) -> list[Any]:
-        return [answer(reply) for reply in self._link.call(commands, timeout)]
+        return [self._link.answer(reply) for reply in self._link.call(commands, timeout)]
 
     def _tables(self, exchanges: Iterable[str], timeout: float) -> dict[str, list[tuple[str, str, str]]]:
         """The bindings of these exchanges, as they are now; those of a fanout are not needed."""
@@ -266,7 +266,7 @@ class RedisBroker(Broker):
         for number, sent in enumerate(senders):
             try:
                 if number < len(replies):
-                    answer(replies[number])
+                    self._link.answer(replies[number])
                 else:
                     lost.update(map(id, sent))
             except ChannelError as error:

@@ -11,13 +11,12 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from umbel_broker_redis.address import Address
 from umbel_broker_redis.envelope import redelivered, unpack
 from umbel_broker_redis.layout import Layout
-from umbel_broker_redis.link import Command, Link, answer, run
 from umbel_broker_redis.restore import overdue
-from umbel_broker_redis.scripts import GIVE_BACK, TAKE
+from umbel_broker_redis.scripts import ALL, GIVE_BACK, TAKE
 from umbel_broker_redis.wake import WakePipe
+from umbel_client_redis import Address, Command, Link, run
 from umbel_kernel.errors import ChannelError, OperationalError
 from umbel_kernel.spi.broker import Consumer
 from umbel_kernel.spi.message import Delivery
@@ -82,8 +81,8 @@ class RedisConsumer(Consumer):
         self._wake = WakePipe()
         self._closing = threading.Lock()
         self._closed = False
-        self._link = Link(address, kept=True)
-        self._notes = Link(address, scripts=False, kept=True)
+        self._link = Link(address, refusal=ChannelError, scripts=ALL, kept=True)
+        self._notes = Link(address, refusal=ChannelError, kept=True)
         self._told = False
         self._look = True
         self._looked = self._heard = self._swept = 0.0
@@ -131,8 +130,8 @@ class RedisConsumer(Consumer):
             replies = self._link.call(
                 [("HDEL", self._layout.unacked, *names), ("ZREM", self._layout.index, *names)], self._patience
             )
-            answer(replies[0])
-            answer(replies[1])
+            self._link.answer(replies[0])
+            self._link.answer(replies[1])
 
     def reject(self, deliveries: Sequence[Delivery], *, requeue: bool, delay: float | None = None) -> None:
         """See ``Consumer.reject``. What goes back is the next to be read from its list."""
@@ -148,7 +147,7 @@ class RedisConsumer(Consumer):
         if held:
             self._look = True
             for reply in self._link.call([self._return(tag) for tag in reversed(held)], self._patience):
-                answer(reply)
+                self._link.answer(reply)
 
     def extend(self, deliveries: Sequence[Delivery]) -> None:
         """See ``Consumer.extend``."""
@@ -158,7 +157,7 @@ class RedisConsumer(Consumer):
             if delivery.tag.name in self._held and delivery.tag.key:
                 pairs += [now, delivery.tag.name]
         if pairs:
-            answer(self._link.call([("ZADD", self._layout.index, "XX", *pairs)], self._patience)[0])
+            self._link.answer(self._link.call([("ZADD", self._layout.index, "XX", *pairs)], self._patience)[0])
 
     def wake(self) -> None:
         """See ``Consumer.wake``."""
@@ -200,13 +199,13 @@ class RedisConsumer(Consumer):
             self._link.ask("CLIENT", "TRACKING", "ON", "REDIRECT", number, "NOLOOP", timeout=self._patience)
             self._told = True
             self._notes.send("SUBSCRIBE", _INVALIDATE, timeout=self._patience)
-            answer(self._notes.read(self._patience))
+            self._notes.answer(self._notes.read(self._patience))
         except ChannelError:
             self._told = False
         if self._channels:
             self._notes.send("PSUBSCRIBE", *self._channels, timeout=self._patience)
             for _ in self._channels:
-                answer(self._notes.read(self._patience))
+                self._notes.answer(self._notes.read(self._patience))
         self._heard = time.monotonic()
 
     def _take(self, limit: int, now: float) -> list[Delivery]:
@@ -228,7 +227,7 @@ class RedisConsumer(Consumer):
         owners = self._queues * len(layout.steps)
         keys = [self._lists[queue][step] for step in range(len(layout.steps)) for queue in self._queues]
         tails = [self._tails[queue] for queue in owners]
-        reply = answer(
+        reply = self._link.answer(
             self._link.call(
                 [run(TAKE, (layout.unacked, layout.index, *keys), limit, time.time(), self._tag, self._number, *tails)],
                 self._patience,
@@ -249,7 +248,7 @@ class RedisConsumer(Consumer):
     def _hear(self) -> None:
         """Read what the server has pushed, without waiting."""
         while self._notes.readable():
-            pushed = answer(self._notes.read(self._patience))
+            pushed = self._notes.answer(self._notes.read(self._patience))
             self._heard = time.monotonic()
             self._pinged = 0.0
             if not isinstance(pushed, list) or not pushed:
@@ -283,7 +282,7 @@ class RedisConsumer(Consumer):
 
     def _check(self, now: float) -> None:
         """Ask both connections for a sign of life after a long silence."""
-        answer(self._link.call([("PING",)], self._patience)[0])
+        self._link.answer(self._link.call([("PING",)], self._patience)[0])
         self._hear()
         if self._pinged and self._heard < self._pinged:
             self._notes.close()
@@ -306,7 +305,7 @@ class RedisConsumer(Consumer):
         self._swept = now
         before = time.time() - self._visibility
         for reply in overdue(self._link, self._layout, before, self._sweep_most, self._patience):
-            if answer(reply):
+            if self._link.answer(reply):
                 self._look = True
 
     def _return(self, tag: Held) -> Command:

@@ -8,8 +8,8 @@ from typing import Any
 
 from umbel_broker_redis.envelope import load, redelivered
 from umbel_broker_redis.layout import Layout, topic_matches
-from umbel_broker_redis.link import Command, Link, answer, run
 from umbel_broker_redis.scripts import GIVE_BACK
+from umbel_client_redis import Command, Link, run
 
 _TAIL = re.compile(rb',"",("(?:[^"\\]|\\.)*")\]\Z', re.DOTALL)
 
@@ -22,10 +22,10 @@ def overdue(link: Link, layout: Layout, before: float, limit: int, timeout: floa
     Raises:
         OperationalError: the connection is lost.
     """
-    names = answer(link.call([("ZRANGEBYSCORE", layout.index, "-inf", before, "LIMIT", 0, limit)], timeout)[0])
+    names = link.answer(link.call([("ZRANGEBYSCORE", layout.index, "-inf", before, "LIMIT", 0, limit)], timeout)[0])
     if not names:
         return []
-    entries = answer(link.call([("HMGET", layout.unacked, *names)], timeout)[0])
+    entries = link.answer(link.call([("HMGET", layout.unacked, *names)], timeout)[0])
     commands: list[Command] = []
     for name, entry in zip(names, entries, strict=True):
         if entry is None:
@@ -58,7 +58,7 @@ def _entry(entry: bytes) -> tuple[bytes, str, str]:
 
 def _queue(link: Link, layout: Layout, exchange: str, routing_key: str, timeout: float) -> str:
     """The queue that a message of a Celery consumer came from: by its binding, or, failing that, by its routing key."""
-    members = answer(link.call([("SMEMBERS", layout.bindings(exchange))], timeout)[0])
+    members = link.answer(link.call([("SMEMBERS", layout.bindings(exchange))], timeout)[0])
     bound = [parts for parts in map(layout.split, members) if parts is not None]
     for key, pattern, queue in bound:
         if key == routing_key or (pattern and topic_matches(key, routing_key)):

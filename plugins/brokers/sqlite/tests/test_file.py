@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,6 @@ from umbel_kernel.errors import ConfigurationError, OperationalError, PublishErr
 from umbel_kernel.spi.message import Message
 from umbel_kernel.spi.topology import Queue
 from umbel_kernel.url import URL
-from umbel_testkit.child import run_forked
 from umbel_testkit.waiting import eventually
 
 QUEUE = Queue("tasks")
@@ -22,36 +20,6 @@ QUEUE = Queue("tasks")
 
 def broker_on(path: Path | str, **options: object) -> SqliteBroker:
     return SqliteBroker(URL.parse(f"sqlite:///{path}"), options)
-
-
-@pytest.mark.parametrize(
-    ("url", "file"),
-    [
-        ("sqlite://", "umbel.db"),
-        ("sqlite:///relative.db", "relative.db"),
-        ("sqlite:///sub/relative.db", "sub/relative.db"),
-        ("sqlite:////tmp/absolute.db", "/tmp/absolute.db"),
-        ("sqlite:///with%20space.db", "with space.db"),
-    ],
-)
-def test_urls(url: str, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "sub").mkdir()
-    broker = SqliteBroker(URL.parse(url))
-    monkeypatch.chdir("/")
-    broker.connect(timeout=5)
-    broker.close()
-    expected = tmp_path / file
-    assert expected.exists()
-    if file.startswith("/"):
-        for suffix in ("", "-wal", "-shm", "-members"):
-            Path(file + suffix).unlink(missing_ok=True)
-
-
-@pytest.mark.parametrize("url", ["sqlite://name.db", "sqlite:///:memory:", "sqlite:////tmp/"])
-def test_urls_that_name_no_file(url: str) -> None:
-    with pytest.raises(ConfigurationError, match="sqlite://"):
-        SqliteBroker(URL.parse(url))
 
 
 @pytest.mark.parametrize("options", [{"sqlite_synchronous": "SOMETIMES"}, {"sqlite_lease": 0}, {"lease": "long"}])
@@ -67,25 +35,6 @@ def test_full_synchronous_is_set(tmp_path: Path) -> None:
         assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     broker.close()
-
-
-def test_a_missing_directory(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="nowhere"):
-        broker_on(tmp_path / "nowhere" / "x.db").connect(timeout=1)
-
-
-def test_a_directory_instead_of_a_file(tmp_path: Path) -> None:
-    with pytest.raises(OperationalError, match=str(tmp_path)):
-        broker_on(tmp_path).connect(timeout=1)
-
-
-def test_a_file_that_is_no_database(tmp_path: Path) -> None:
-    path = tmp_path / "x.db"
-    path.write_bytes(b"This is a letter to my aunt, and not a database. " * 100)
-    before = path.read_bytes()
-    with pytest.raises(ConfigurationError, match=r"x\.db: it is not an SQLite database"):
-        broker_on(path).connect(timeout=1)
-    assert path.read_bytes() == before
 
 
 def test_a_damaged_database(tmp_path: Path) -> None:
@@ -164,33 +113,6 @@ def test_a_full_disk_takes_nothing_and_loses_nothing(tmp_path: Path) -> None:
     broker.publish(large)
     assert len(broker.consumer([QUEUE]).receive(1000, 5)) == 101
     broker.close()
-
-
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_file_that_may_only_be_read(tmp_path: Path) -> None:
-    path = tmp_path / "x.db"
-    broker = broker_on(path)
-    broker.publish([Message(b"1", "tasks")])
-    broker.close()
-    for each in tmp_path.iterdir():
-        each.chmod(0o444)
-    tmp_path.chmod(0o555)
-    parents = {parent: parent.stat().st_mode for parent in list(tmp_path.parents)[:2]}
-    for parent in parents:
-        parent.chmod(0o755)
-
-    def child() -> None:
-        if os.getuid() == 0:
-            os.setuid(65534)
-        with pytest.raises(OperationalError, match=r"x\.db: it (may only be read|cannot be opened)"):
-            broker_on(path).connect(timeout=1)
-
-    try:
-        run_forked(child, within=20)
-    finally:
-        tmp_path.chmod(0o755)
-        for parent, mode in parents.items():
-            parent.chmod(mode)
 
 
 @pytest.mark.parametrize("replace", [False, True], ids=["deleted", "replaced"])

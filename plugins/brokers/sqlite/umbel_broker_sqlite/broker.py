@@ -10,14 +10,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from umbel_broker_sqlite import member, topology
-from umbel_broker_sqlite.connection import Connection
 from umbel_broker_sqlite.consumer import SqliteConsumer
-from umbel_broker_sqlite.doorbell import Ringer
-from umbel_broker_sqlite.location import file_of
 from umbel_broker_sqlite.presence import Presence
 from umbel_broker_sqlite.publisher import Publisher
+from umbel_broker_sqlite.schema import SCHEMA
 from umbel_broker_sqlite.settings import SETTINGS, value_of
 from umbel_broker_sqlite.sweep import sweep
+from umbel_client_sqlite import Connection, Ringer, file_of
 from umbel_kernel.clock import SYSTEM_CLOCK, Clock
 from umbel_kernel.errors import OperationalError, PublishError, UmbelError
 from umbel_kernel.setting import Setting
@@ -76,7 +75,7 @@ class SqliteBroker(Broker):
         self._owner: int | None = None
 
     def _new_connection(self) -> Connection:
-        return Connection(self._path, synchronous=self._synchronous, checkpoint_pages=self._checkpoint_pages)
+        return Connection(self._path, SCHEMA, synchronous=self._synchronous, checkpoint_pages=self._checkpoint_pages)
 
     def connect(self, *, timeout: float) -> None:
         self._connection.open(time.monotonic() + timeout)

@@ -9,13 +9,11 @@ import time
 from collections.abc import Callable, Sequence
 
 from umbel_broker_sqlite import member, topology
-from umbel_broker_sqlite.connection import Connection
-from umbel_broker_sqlite.doorbell import Doorbell, Ringer
 from umbel_broker_sqlite.envelope import decode
-from umbel_broker_sqlite.failure import translated
 from umbel_broker_sqlite.front import Row, fall_due, front
 from umbel_broker_sqlite.presence import Presence
 from umbel_broker_sqlite.sweep import sweep
+from umbel_client_sqlite import Connection, Doorbell, Ringer
 from umbel_kernel.clock import Clock
 from umbel_kernel.errors import ChannelError, OperationalError, UmbelError
 from umbel_kernel.spi.broker import Consumer
@@ -199,7 +197,7 @@ class SqliteConsumer(Consumer):
         return bool(self._connection.data_version() != self._seen)
 
     def _claim(self, limit: int, wait: bool) -> list[Delivery]:
-        path, doing = self._connection.path, "receive from"
+        doing = "receive from"
         sqlite = self._connection.begin(self._deadline(), doing)
         try:
             found, following = self._take(sqlite, limit, wait)
@@ -207,7 +205,7 @@ class SqliteConsumer(Consumer):
         except sqlite3.Error as error:
             self._connection.rollback()
             self._fail()
-            raise translated(error, path, doing) from error
+            raise self._connection.translated(error, doing) from error
         except BaseException:
             self._connection.rollback()
             self._fail()

@@ -7,10 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from umbel_broker_sqlite import topology
-from umbel_broker_sqlite.connection import Connection
-from umbel_broker_sqlite.doorbell import Ringer
 from umbel_broker_sqlite.envelope import encode
 from umbel_broker_sqlite.topology import Target
+from umbel_client_sqlite import Connection, Ringer
 from umbel_kernel.clock import Clock
 from umbel_kernel.errors import ConfigurationError, EncodeError, OperationalError, PublishError
 from umbel_kernel.spi.message import Message

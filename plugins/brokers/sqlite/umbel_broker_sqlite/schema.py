@@ -1,4 +1,4 @@
-"""The broker's tables, and the check that a file holds this version of them.
+"""The broker's tables.
 
 A message's row is written once and deleted once; between the two it is not touched, since it is large. Who may take
 it is said by narrow rows beside it: in ``ready`` while it waits, in ``later`` until it is due, and in ``claim`` while a
@@ -12,14 +12,9 @@ claims.
 
 from __future__ import annotations
 
-import sqlite3
+from umbel_client_sqlite import Schema
 
-from umbel_kernel.errors import ConfigurationError
-
-VERSION = 1
-
-_TABLES = (
-    "CREATE TABLE IF NOT EXISTS umbel_broker_meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID",
+_STATEMENTS = (
     """CREATE TABLE IF NOT EXISTS umbel_broker_queue (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
         name TEXT NOT NULL UNIQUE,
@@ -86,38 +81,11 @@ _TABLES = (
     "INSERT OR IGNORE INTO umbel_broker_meta VALUES ('topology', 1)",
 )
 
-
-def version_of(connection: sqlite3.Connection) -> int | None:
-    """The version of the broker's tables in a file; None when it has none.
-
-    Raises:
-        sqlite3.Error: the file cannot be read.
-    """
-    known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'umbel_broker_meta'").fetchone()
-    if known is None:
-        return None
-    row = connection.execute("SELECT value FROM umbel_broker_meta WHERE name = 'version'").fetchone()
-    return int(row[0]) if row else None
-
-
-def check(version: int | None, path: str) -> bool:
-    """Whether the tables are there.
-
-    Raises:
-        ConfigurationError: they are of another version.
-    """
-    if version is None:
-        return False
-    if version != VERSION:
-        raise ConfigurationError(
-            f"the SQLite file {path} holds a broker of version {version}, and this umbel-broker-sqlite reads version "
-            f"{VERSION}; drain it with the umbel that wrote it, or name another file"
-        )
-    return True
-
-
-def create(connection: sqlite3.Connection) -> None:
-    """Make the tables; within a transaction of the caller's."""
-    for statement in _TABLES:
-        connection.execute(statement)
-    connection.execute("INSERT OR IGNORE INTO umbel_broker_meta VALUES ('version', ?)", (VERSION,))
+SCHEMA = Schema(
+    prefix="umbel_broker",
+    version=1,
+    statements=_STATEMENTS,
+    holds="a broker",
+    reader="umbel-broker-sqlite",
+    advice="drain it with the umbel that wrote it",
+)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from umbel_kernel.errors import ConfigurationError
+import umbel_client_sqlite
 from umbel_kernel.setting import Setting
 
 SETTINGS = (
@@ -47,19 +47,4 @@ def value_of(options: Mapping[str, Any], name: str) -> Any:
     Raises:
         ConfigurationError: it is of the wrong type, not allowed, or not above zero.
     """
-    setting = next(each for each in SETTINGS if each.name == name)
-    value = options.get(name)
-    if value is None:
-        value = options.get(name.removeprefix("sqlite_"), setting.default)
-    if setting.type == "str":
-        value = str(value).upper()
-        if value not in setting.choices:
-            raise ConfigurationError(f"{name} is {value!r}; allowed are {', '.join(setting.choices)}")
-        return value
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = -1.0
-    if not 0 < number < float("inf"):
-        raise ConfigurationError(f"{name} is {value!r}; it has to be a number above 0")
-    return int(number) if setting.type == "int" else number
+    return umbel_client_sqlite.value_of(SETTINGS, "sqlite_", options, name)

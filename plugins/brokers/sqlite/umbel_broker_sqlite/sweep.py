@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from umbel_broker_sqlite import member, topology
-from umbel_broker_sqlite.connection import Connection
-from umbel_broker_sqlite.doorbell import Ringer
 from umbel_broker_sqlite.presence import Presence
+from umbel_client_sqlite import Connection, Ringer
 from umbel_kernel.clock import Clock
 
 _OVER = "SELECT EXISTS (SELECT 1 FROM umbel_broker_message WHERE expires < ?)"

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from umbel_broker_sqlite import schema
-from umbel_broker_sqlite.failure import is_busy, translated
-from umbel_kernel.errors import ConfigurationError, OperationalError
+from umbel_client_sqlite.failure import is_busy, translated
+from umbel_client_sqlite.schema import Schema
+from umbel_kernel.errors import ConfigurationError, OperationalError, UmbelError
 
 _PATIENCE_FIRST = 0.00005
 _PATIENCE_MOST = 0.004
@@ -42,13 +42,25 @@ class Connection:
 
     Args:
         path: the file; it is created, following the umask, when it is not there.
+        schema: the tables that the file has to have; they are made when they are not there.
         synchronous: ``NORMAL``: a commit outlives any crash of a process, and a power cut may take the last ones.
             ``FULL``: outlives that, too, at the cost of a flush to the disk for each.
         checkpoint_pages: pages of the write-ahead log after which it is copied into the file.
+        refusal: raised for a value that is too large for SQLite.
     """
 
-    def __init__(self, path: str, *, synchronous: str, checkpoint_pages: int) -> None:
+    def __init__(
+        self,
+        path: str,
+        schema: Schema,
+        *,
+        synchronous: str,
+        checkpoint_pages: int,
+        refusal: type[UmbelError] = OperationalError,
+    ) -> None:
         self.path = path
+        self._schema = schema
+        self._refusal = refusal
         self._synchronous = synchronous
         self._checkpoint_pages = checkpoint_pages
         self._lock = threading.RLock()
@@ -91,14 +103,14 @@ class Connection:
                     self.path, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=256
                 )
             except sqlite3.Error as error:
-                raise translated(error, self.path, "open") from error
+                raise self.translated(error, "open") from error
             try:
                 self._prepare(sqlite, deadline)
                 stat = os.stat(self.path)
             except BaseException as error:
                 sqlite.close()
                 if isinstance(error, sqlite3.Error):
-                    raise translated(error, self.path, "open") from error
+                    raise self.translated(error, "open") from error
                 if isinstance(error, OSError):
                     raise OperationalError(f"the SQLite file {self.path} went away while it was opened") from error
                 raise
@@ -123,9 +135,9 @@ class Connection:
                 sqlite.execute("PRAGMA cache_size = -8000")
                 sqlite.execute("PRAGMA secure_delete = OFF")
                 sqlite.execute("PRAGMA temp_store = MEMORY")
-                if not schema.check(schema.version_of(sqlite), self.path):
+                if not self._schema.is_in(sqlite, self.path):
                     sqlite.execute("BEGIN IMMEDIATE")
-                    schema.create(sqlite)
+                    self._schema.create(sqlite)
                     sqlite.execute("COMMIT")
                 else:
                     # A file that may only be read is told apart now, not by the first message.
@@ -156,7 +168,7 @@ class Connection:
                     return sqlite
                 except sqlite3.Error as error:
                     if not is_busy(error) or time.monotonic() >= deadline:
-                        raise translated(error, self.path, doing) from error
+                        raise self.translated(error, doing) from error
                 time.sleep(pause * random.random())
                 pause = min(pause * 1.5, _PATIENCE_MOST)
         except BaseException:
@@ -193,7 +205,7 @@ class Connection:
             self.commit()
         except sqlite3.Error as error:
             self.rollback()
-            raise translated(error, self.path, doing) from error
+            raise self.translated(error, doing) from error
         except BaseException:
             self.rollback()
             raise
@@ -214,11 +226,15 @@ class Connection:
                     return sqlite.execute(statement, arguments).fetchall()
                 except sqlite3.Error as error:
                     if not is_busy(error) or time.monotonic() >= deadline:
-                        raise translated(error, self.path, doing) from error
+                        raise self.translated(error, doing) from error
                 time.sleep(pause * random.random())
                 pause = min(pause * 1.5, _PATIENCE_MOST)
         finally:
             self._lock.release()
+
+    def translated(self, error: sqlite3.Error, doing: str) -> UmbelError:
+        """The error of the kernel's tree to raise for one of SQLite's, met in a transaction that ``begin`` began."""
+        return translated(error, self.path, doing, self._refusal)
 
     def _kept_busy(self, doing: str) -> OperationalError:
         return OperationalError(
@@ -237,7 +253,7 @@ class Connection:
             try:
                 yield sqlite
             except sqlite3.Error as error:
-                raise translated(error, self.path, doing) from error
+                raise self.translated(error, doing) from error
 
     def data_version(self) -> tuple[int, int]:
         """A value that changes when another connection, of whichever process, commits something. 4 µs."""
@@ -246,7 +262,7 @@ class Connection:
                 version = self._present("look into").execute("PRAGMA data_version").fetchone()[0]
                 return self._generation, version
             except sqlite3.Error as error:
-                raise translated(error, self.path, "look into") from error
+                raise self.translated(error, "look into") from error
 
     def _present(self, doing: str) -> sqlite3.Connection:
         if self._sqlite is None and self._rests:

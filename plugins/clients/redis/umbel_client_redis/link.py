@@ -12,9 +12,9 @@ from typing import Any
 import redis
 import redis.exceptions
 
-from umbel_broker_redis.address import Address
-from umbel_broker_redis.scripts import ALL, Script
-from umbel_kernel.errors import ChannelError, OperationalError
+from umbel_client_redis.address import Address
+from umbel_client_redis.script import Script
+from umbel_kernel.errors import OperationalError, UmbelError
 from umbel_kernel.url import mask
 
 Command = tuple[Any, ...]
@@ -26,12 +26,16 @@ class Link:
 
     Args:
         address: where the server is.
-        scripts: whether to load the scripts once connected.
+        scripts: what is run here; they are loaded once connected, and again when the server has forgotten them.
         kept: whether what was agreed with the server is tied to this one connection, so that a lost one stays lost.
+        refusal: what ``answer`` raises for a command that the server refuses.
     """
 
-    def __init__(self, address: Address, *, scripts: bool = True, kept: bool = False) -> None:
+    def __init__(
+        self, address: Address, *, refusal: type[UmbelError], scripts: Sequence[Script] = (), kept: bool = False
+    ) -> None:
         self._address = address
+        self._refusal = refusal
         self._scripts = scripts
         self._kept = kept
         self._opened = False
@@ -65,20 +69,30 @@ class Link:
             self._open(timeout)
             replies = self._exchange(commands, timeout)
             if any(isinstance(reply, redis.exceptions.NoScriptError) for reply in replies):
-                self._exchange([("SCRIPT", "LOAD", script.text) for script in ALL], timeout)
+                self._exchange([("SCRIPT", "LOAD", script.text) for script in self._scripts], timeout)
                 again = [n for n, reply in enumerate(replies) if isinstance(reply, redis.exceptions.NoScriptError)]
                 for n, reply in zip(again, self._exchange([commands[n] for n in again], timeout), strict=True):
                     replies[n] = reply
             return replies
 
+    def answer(self, reply: Any) -> Any:
+        """A reply that is no refusal.
+
+        Raises:
+            UmbelError: of the kind given as ``refusal``: the server refused the command.
+        """
+        if isinstance(reply, redis.exceptions.RedisError):
+            raise self._refusal(f"Redis refuses: {mask(str(reply))}") from reply
+        return reply
+
     def ask(self, *command: Any, timeout: float) -> Any:
         """Send one command and return its reply.
 
         Raises:
-            ChannelError: the server refuses it.
+            UmbelError: of the kind given as ``refusal``: the server refuses it.
             OperationalError: as for ``call``.
         """
-        return answer(self.call([command], timeout)[0])
+        return self.answer(self.call([command], timeout)[0])
 
     def send(self, *command: Any, timeout: float) -> None:
         """Send one command and leave the reply to ``read``.
@@ -146,9 +160,9 @@ class Link:
             connection.connect()
             self._connection = connection
             if self._scripts:
-                for reply in self._exchange([("SCRIPT", "LOAD", script.text) for script in ALL], timeout):
-                    answer(reply)
-        except (redis.exceptions.AuthenticationError, redis.exceptions.ResponseError, ChannelError) as error:
+                for reply in self._exchange([("SCRIPT", "LOAD", script.text) for script in self._scripts], timeout):
+                    self.answer(reply)
+        except (redis.exceptions.AuthenticationError, redis.exceptions.ResponseError, self._refusal) as error:
             self.close()
             raise OperationalError(
                 f"{self._address.shown} refuses the connection: {mask(str(error))}; check user, password and database"
@@ -191,22 +205,6 @@ class Lost(OperationalError):
     """
 
     replies: Sequence[Any] = ()
-
-
-def run(script: Script, keys: Sequence[str], *arguments: Any) -> Command:
-    """The command that runs a script."""
-    return ("EVALSHA", script.sha, len(keys), *keys, *arguments)
-
-
-def answer(reply: Any) -> Any:
-    """A reply that is no refusal.
-
-    Raises:
-        ChannelError: the server refused the command.
-    """
-    if isinstance(reply, redis.exceptions.RedisError):
-        raise ChannelError(f"Redis refuses: {mask(str(reply))}") from reply
-    return reply
 
 
 def _stale(sock: socket.socket | None) -> bool:

@@ -10,7 +10,6 @@ from typing import Any
 
 import click
 
-from umbel import __version__
 from umbel.cli.group import Entry, LazyGroup
 from umbel.cli.invocation import Invocation
 from umbel_kernel.errors import UmbelError
@@ -48,7 +47,7 @@ PLANNED = (
 @click.option("-C", "--no-color", is_flag=True, help="No colours.")
 @click.option("-q", "--quiet", is_flag=True, help="Print no more than was asked for.")
 @click.option("--traceback", is_flag=True, help="Show the traceback of an error; so does UMBEL_DEBUG=1.")
-@click.version_option(__version__, prog_name="umbel", message="%(prog)s %(version)s")
+@click.version_option(package_name="umbel", prog_name="umbel", message="%(prog)s %(version)s")
 @click.pass_context
 def umbel(ctx: click.Context, /, traceback: bool, **given: Any) -> None:
     """A distributed task queue with Celery's command line.

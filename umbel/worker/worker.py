@@ -134,8 +134,8 @@ class Worker:
     def on_ready(self) -> None:
         """Called each time the worker is consuming."""
         if not self._ready_told:
-            self._ready_told = True
             self._warn()
+            self._ready_told = True
             signals.worker_ready.send(sender=self)
             logger.info("%s ready.", self.hostname)
         else:

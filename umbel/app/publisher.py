@@ -10,7 +10,7 @@ from typing import Any
 from umbel.app import outbox
 from umbel.app.outbox import Outgoing
 from umbel.model import signals
-from umbel_kernel.errors import ConfigurationError, OperationalError, PublishError
+from umbel_kernel.errors import OperationalError, PublishError
 from umbel_kernel.spi.broker import Broker
 from umbel_kernel.spi.message import Message
 from umbel_kernel.spi.topology import Queue
@@ -156,13 +156,3 @@ class Publisher:
             exchange=message.exchange,
             routing_key=message.routing_key,
         )
-
-
-def check_policy(policy: Any) -> None:
-    """Check a caller's retry policy.
-
-    Raises:
-        ConfigurationError: it is no mapping of numbers.
-    """
-    if policy is not None and not isinstance(policy, Mapping):
-        raise ConfigurationError(f"a retry policy is a mapping such as {{'max_retries': 3}}, not {policy!r:.80}")

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from umbel_kernel.step import Step as Step
 
 _HOMES = {
+    "__version__": "umbel.model.version",
     "Umbel": "umbel.app.app",
     "shared_task": "umbel.app.shared",
     "Task": "umbel.app.task",
@@ -54,15 +55,14 @@ _HOMES = {
     "Queue": "umbel_kernel.spi.topology",
     "Step": "umbel_kernel.step",
 }
+_NAMES = {"__version__": "VERSION", "subtask": "signature"}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        return importlib.import_module("importlib.metadata").version("umbel")
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'umbel' has no attribute {name!r}")
-    found = getattr(importlib.import_module(home), "signature" if name == "subtask" else name)
+    found = getattr(importlib.import_module(home), _NAMES.get(name, name))
     globals()[name] = found
     return found
 

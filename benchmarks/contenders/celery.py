@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import celery
 from celery import Celery
 from harness.contender import Contender, Setup
 from harness.mark import mark
-from harness.place import AMQP, BROKER, QUEUE, REDIS, RESULTS
+from harness.place import AMQP, BROKER, MEASURE, QUEUE, REDIS, RESULTS
 from kombu import Queue
 
 _WORKER = ["{bin}/celery", "-A", "contenders.celery", "worker", "--loglevel=ERROR", "-n", "{name}@%h"]
@@ -16,6 +17,7 @@ CONTENDER = Contender(
     distributions=("celery", "kombu"),
     acknowledges=_BOTH,
     enqueues=_BOTH,
+    canvases=_BOTH,
     exchanges=("{queue}",),
     note="acknowledges a task as it starts (acks_late off): a killed worker loses the one it runs",
     setups=[
@@ -43,7 +45,11 @@ CONTENDER = Contender(
     ],
 )
 
-app = Celery("bench", broker=REDIS if BROKER == "redis" else AMQP, backend=RESULTS if BROKER == "redis" else "rpc://")
+app = Celery(
+    "bench",
+    broker=REDIS if BROKER == "redis" else AMQP,
+    backend=RESULTS if BROKER == "redis" or MEASURE == "canvas" else "rpc://",
+)
 app.conf.task_queues = [Queue(QUEUE, routing_key=QUEUE)]
 app.conf.task_default_queue = QUEUE
 app.conf.broker_connection_retry_on_startup = True
@@ -57,6 +63,16 @@ def noop() -> None:
 @app.task
 def echo(value: int) -> int:
     return value
+
+
+@app.task
+def total(values: list[int]) -> int:
+    return sum(values)
+
+
+@app.task
+def increment(value: int) -> int:
+    return value + 1
 
 
 app.finalize()
@@ -74,3 +90,15 @@ def enqueue(count: int) -> None:
 
 def call(value: int) -> int:
     return echo.delay(value).get(timeout=10)
+
+
+def chord(count: int) -> int:
+    return celery.chord((echo.s(number) for number in range(count)), total.s()).delay().get(timeout=240)
+
+
+def group(count: int) -> list[int]:
+    return celery.group(echo.s(number) for number in range(count)).delay().get(timeout=240)
+
+
+def chain(count: int) -> int:
+    return celery.chain(increment.s(0), *(increment.s() for _ in range(count - 1))).delay().get(timeout=240)

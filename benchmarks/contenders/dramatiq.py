@@ -14,6 +14,7 @@ CONTENDER = Contender(
     distributions=("dramatiq",),
     acknowledges=_BOTH,
     enqueues=_BOTH,
+    canvases=_BOTH,
     queues=("{queue}", "{queue}.DQ", "{queue}.XQ"),
     results_in_redis=("amqp",),
     note="on AMQP its results are kept in Redis: it has no result backend of its own there",
@@ -36,7 +37,8 @@ else:
     from dramatiq.brokers.rabbitmq import RabbitmqBroker
 
     broker = RabbitmqBroker(url=AMQP)
-if MEASURE == "roundtrip":
+_RESULTS = MEASURE in ("roundtrip", "canvas")
+if _RESULTS:
     from dramatiq.results import Results
     from dramatiq.results.backends import RedisBackend
 
@@ -49,9 +51,14 @@ def noop() -> None:
     mark()
 
 
-@dramatiq.actor(queue_name=QUEUE, **({"store_results": True} if MEASURE == "roundtrip" else {}))
+@dramatiq.actor(queue_name=QUEUE, **({"store_results": True} if _RESULTS else {}))
 def echo(value: int) -> int:
     return value
+
+
+@dramatiq.actor(queue_name=QUEUE, **({"store_results": True} if _RESULTS else {}))
+def increment(value: int) -> int:
+    return value + 1
 
 
 def ready() -> None:
@@ -65,3 +72,13 @@ def enqueue(count: int) -> None:
 
 def call(value: int) -> int:
     return echo.send(value).get_result(block=True, timeout=10_000)
+
+
+def group(count: int) -> list[int]:
+    sent = dramatiq.group(echo.message(number) for number in range(count)).run()
+    return list(sent.get_results(block=True, timeout=240_000))
+
+
+def chain(count: int) -> int:
+    sent = dramatiq.pipeline([increment.message(0), *(increment.message() for _ in range(count - 1))]).run()
+    return sent.get_result(block=True, timeout=240_000)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from harness.contender import Contender, Setup
 from harness.mark import mark
-from harness.place import AMQP, BROKER, FILE, QUEUE, REDIS, RESULTS
+from harness.place import AMQP, BROKER, FILE, MEASURE, QUEUE, REDIS, RESULTS
 
+import umbel
 from umbel import Umbel
 
 _WORKER = ["{bin}/umbel", "-A", "contenders.umbel", "worker", "--loglevel=ERROR", "-n", "{name}@%h", "-Q", "{queue}"]
@@ -18,6 +19,7 @@ CONTENDER = Contender(
     distributions=("umbel",),
     acknowledges=_ALL,
     enqueues=_ALL,
+    canvases=_BOTH,
     exchanges=("{queue}",),
     note="acknowledges a task as it starts (acks_late off): a killed worker loses the one it runs",
     setups=[
@@ -34,7 +36,7 @@ CONTENDER = Contender(
 )
 
 _BROKERS = {"redis": REDIS, "amqp": AMQP, "sqlite": f"sqlite:///{FILE}"}
-_BACKENDS = {"redis": RESULTS, "amqp": "rpc://", "sqlite": f"sqlite:///{FILE}"}
+_BACKENDS = {"redis": RESULTS, "amqp": RESULTS if MEASURE == "canvas" else "rpc://", "sqlite": f"sqlite:///{FILE}"}
 
 app = Umbel("bench", broker=_BROKERS[BROKER], backend=_BACKENDS[BROKER])
 app.conf.task_default_queue = QUEUE
@@ -48,6 +50,16 @@ def noop() -> None:
 @app.task
 def echo(value: int) -> int:
     return value
+
+
+@app.task
+def total(values: list[int]) -> int:
+    return sum(values)
+
+
+@app.task
+def increment(value: int) -> int:
+    return value + 1
 
 
 app.finalize()
@@ -69,3 +81,15 @@ def enqueue_many(count: int) -> None:
 
 def call(value: int) -> int:
     return echo.delay(value).get(timeout=10)
+
+
+def chord(count: int) -> int:
+    return umbel.chord((echo.s(number) for number in range(count)), total.s()).delay().get(timeout=240)
+
+
+def group(count: int) -> list[int]:
+    return umbel.group(echo.s(number) for number in range(count)).delay().get(timeout=240)
+
+
+def chain(count: int) -> int:
+    return umbel.chain(increment.s(0), *(increment.s() for _ in range(count - 1))).delay().get(timeout=240)

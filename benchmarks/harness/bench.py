@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from harness.environment import bytecode
 from harness.failure import Failure
 from harness.ledger import Ledger
 from harness.settings import FOLDER, Settings
@@ -40,7 +41,7 @@ class Bench:
         environment = {
             name: value for name, value in os.environ.items() if not name.startswith(("CELERY_", "UMBEL_", "BENCH_"))
         }
-        return environment | {
+        return bytecode(environment) | {
             "BENCH_BROKER": self.broker,
             "BENCH_REDIS": self.settings.redis,
             "BENCH_RESULTS": self.settings.results,

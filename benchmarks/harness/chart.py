@@ -31,6 +31,9 @@ PANELS = [
     ("enqueue", "rate", "Enqueue, tasks/s", MORE),
     ("roundtrip", "p50", "Round trip p50, ms", LESS),
     ("footprint", "pss", "Idle memory (PSS), MB", LESS),
+    ("canvas", "chord", "Chord, ms", LESS),
+    ("canvas", "group", "Group with all results, ms", LESS),
+    ("canvas", "chain", "Chain, ms", LESS),
 ]
 
 

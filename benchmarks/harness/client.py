@@ -1,8 +1,10 @@
 """The producer: a process of its own, in which a contender is imported and asked to enqueue or to call.
 
-`python -m harness.client <contender> describe|import|fill|enqueue|bulk|roundtrip [count]` prints one line of JSON.
+`python -m harness.client <contender> ACTION [count]` prints one line of JSON. ACTION is one of describe, import, fill,
+enqueue, bulk, roundtrip, chord, group and chain.
 A contender's file answers with `ready()`, `enqueue(count)`, `call(number)` and, where it has one,
-`enqueue_many(count)`; each may be a coroutine function.
+`enqueue_many(count)`; each may be a coroutine function. `chord(count)`, `group(count)` and `chain(count)`, where it has
+them, send a workflow and return what comes of it: the sum of 0 to count - 1, the list of these, and count.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import importlib
 import sys
 import time
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -17,6 +20,12 @@ import harness.contender
 import harness.mark  # noqa: F401  (both before the clock starts: their import is not the contender's)
 
 WARM_UP = 20
+CANVAS: dict[str, Callable[[int], Any]] = {
+    "chord": lambda count: sum(range(count)),
+    "group": lambda count: list(range(count)),
+    "chain": lambda count: count,
+}
+"""The workflows, and what comes of them."""
 
 
 def _import(name: str) -> tuple[ModuleType, float]:
@@ -49,6 +58,8 @@ def main(name: str, action: str, count: int) -> dict[str, Any]:
         begin, cpu = time.perf_counter(), time.process_time()
         run(enqueue(count))
         return {"seconds": time.perf_counter() - begin, "cpu": time.process_time() - cpu, "count": count}
+    if action in CANVAS:
+        return _canvas(name, action, getattr(module, action), count)
     if action == "roundtrip":
         if inspect.iscoroutinefunction(module.call):
             return {"times": loop.run_until_complete(_calls(module, count))}
@@ -61,6 +72,17 @@ def main(name: str, action: str, count: int) -> dict[str, Any]:
                 raise SystemExit(f"{name} answered {answer!r} when asked for {number}")
         return {"times": times[WARM_UP:]}
     raise SystemExit(f"unknown action {action!r}")
+
+
+def _canvas(name: str, action: str, run: Callable[[int], Any], count: int) -> dict[str, float]:
+    seconds = cpu = 0.0
+    for size in (WARM_UP, count):
+        begin, used = time.perf_counter(), time.process_time()
+        answer = run(size)
+        seconds, cpu = time.perf_counter() - begin, time.process_time() - used
+        if answer != CANVAS[action](size):
+            raise SystemExit(f"a {action} of {size} by {name} gave {answer!r:.200}")
+    return {"seconds": seconds, "cpu": cpu}
 
 
 async def _calls(module: ModuleType, count: int) -> list[float]:
@@ -81,6 +103,7 @@ def _describe(module: ModuleType) -> dict[str, Any]:
     said["setups"] = [vars(setup) for setup in said["setups"]]
     said["versions"] = {name: version(name) for name in said["distributions"]}
     said["bulk"] = hasattr(module, "enqueue_many")
+    said["canvas"] = [action for action in CANVAS if hasattr(module, action)]
     return said
 
 

@@ -20,7 +20,7 @@ class Setup:
         brokers: tuple[str, ...],
         beside: str,
         processes: int = 1,
-        measures: tuple[str, ...] = ("drain", "roundtrip", "footprint"),
+        measures: tuple[str, ...] = ("drain", "roundtrip", "footprint", "canvas"),
         share: float = 1.0,
     ) -> None:
         self.label = label
@@ -35,7 +35,8 @@ class Setup:
 class Contender:
     """`acknowledges` names the brokers on which a killed worker loses nothing; `queues` and `exchanges` are
     what it declares on an AMQP server, with {queue} for the queue of tasks, so that they can be deleted after;
-    `results_in_redis` names the other brokers with which it keeps results in Redis."""
+    `results_in_redis` names the other brokers with which it keeps results in Redis; `canvases` those on which it runs
+    workflows, whose results are in Redis always."""
 
     def __init__(
         self,
@@ -48,6 +49,7 @@ class Contender:
         queues: tuple[str, ...] = ("{queue}",),
         exchanges: tuple[str, ...] = (),
         results_in_redis: tuple[str, ...] = (),
+        canvases: tuple[str, ...] = (),
         note: str = "",
     ) -> None:
         self.name = name
@@ -58,4 +60,5 @@ class Contender:
         self.queues = queues
         self.exchanges = exchanges
         self.results_in_redis = results_in_redis
+        self.canvases = canvases
         self.note = note

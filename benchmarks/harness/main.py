@@ -17,31 +17,21 @@ import redis
 
 from harness import chart, plan, readme, report, table
 from harness.bench import Bench
+from harness.choice import some_of
 from harness.failure import Failure
 from harness.mark import SLOTS
 from harness.settings import BROKERS, CONTENDERS, FOLDER, MEASURES, Settings
 from harness.stock import RedisStock, check_amqp
 
 
-def _names(among: tuple[str, ...]) -> Any:
-    def read(text: str) -> tuple[str, ...]:
-        names = tuple(name.strip() for name in text.split(",") if name.strip())
-        unknown = [name for name in names if name not in among]
-        if unknown or not names:
-            raise argparse.ArgumentTypeError(f"{', '.join(unknown) or 'nothing'}: choose among {', '.join(among)}")
-        return names
-
-    return read
-
-
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="benchmarks/run.py", description="Measure umbel beside its peers.")
     plain = Settings()
-    made.add_argument("--only", type=_names(MEASURES), default=MEASURES, metavar="WHAT,…", help=", ".join(MEASURES))
+    made.add_argument("--only", type=some_of(MEASURES), default=MEASURES, metavar="WHAT,…", help=", ".join(MEASURES))
     made.add_argument(
-        "--contenders", type=_names(CONTENDERS), default=CONTENDERS, metavar="NAME,…", help=", ".join(CONTENDERS)
+        "--contenders", type=some_of(CONTENDERS), default=CONTENDERS, metavar="NAME,…", help=", ".join(CONTENDERS)
     )
-    made.add_argument("--brokers", type=_names(BROKERS), default=BROKERS, metavar="NAME,…", help=", ".join(BROKERS))
+    made.add_argument("--brokers", type=some_of(BROKERS), default=BROKERS, metavar="NAME,…", help=", ".join(BROKERS))
     made.add_argument(
         "--setups", default="", metavar="LABEL,…", help='only these worker set-ups, such as "solo,2 x solo"'
     )
@@ -68,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
 def _settings(options: argparse.Namespace) -> Settings:
     plain = Settings()
     if options.quick:
-        plain = replace(plain, rounds=1, tasks=2_000, calls=50, idle=1.0)
+        plain = replace(plain, rounds=1, tasks=2_000, calls=50, idle=1.0, chord=100, group=500, chain=20)
     settings = replace(
         plain,
         only=options.only,
@@ -135,18 +125,24 @@ def main(arguments: list[str]) -> int:
         return 2
 
 
+def _in_redis(said: dict[str, Any], settings: Settings) -> bool:
+    """Whether a contender keeps results in Redis beside one of the brokers."""
+    brokers = {*said["results_in_redis"], *(said["canvases"] if "canvas" in settings.only else ())}
+    return bool(brokers & set(settings.brokers))
+
+
 def measure(settings: Settings, options: argparse.Namespace, arguments: list[str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     settings = replace(settings, brokers=_reachable(settings))
     contenders = _contenders(settings)
     redis_claimed = "redis" in settings.brokers
-    if not redis_claimed and any(set(said["results_in_redis"]) & set(settings.brokers) for said in contenders):
+    if not redis_claimed and any(_in_redis(said, settings) for said in contenders):
         try:
             RedisStock(settings).claim(settings.force)
             redis_claimed = True
         except redis.RedisError as error:
-            contenders = [said for said in contenders if not set(said["results_in_redis"]) & set(settings.brokers)]
+            contenders = [said for said in contenders if not _in_redis(said, settings)]
             print(f"those who keep results in Redis are left out, it does not answer: {error}", file=sys.stderr)
     cells = plan.cells(settings, contenders)
     if not cells:

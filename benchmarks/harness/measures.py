@@ -1,4 +1,4 @@
-"""The four measurements. Each makes one sample: figures by name, taken once, on a worker of its own."""
+"""The five measurements. Each makes one sample: figures by name, taken once, on a worker of its own."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ def stock(bench: Bench, contender: dict[str, Any]) -> Stock:
     if bench.broker == "amqp":
         queues = [name.format(queue=bench.queue) for name in contender["queues"]]
         exchanges = [name.format(queue=bench.queue) for name in contender["exchanges"]]
-        results = RedisStock(bench.settings) if bench.broker in contender["results_in_redis"] else None
+        in_redis = bench.broker in contender["results_in_redis"] or bench.measure == "canvas"
+        results = RedisStock(bench.settings) if in_redis else None
         return AmqpStock(bench.settings, bench.queue, queues, exchanges, results)
     return SqliteStock(bench.file)
 
@@ -95,6 +96,28 @@ def roundtrip(settings: Settings, contender: dict[str, Any], setup: dict[str, An
     if len(times) < 2:
         raise Failure("a round trip needs at least two calls")
     return {"p50": statistics.median(times) * 1e3, "p99": times[min(len(times) - 1, int(len(times) * 0.99))] * 1e3}
+
+
+def canvas(settings: Settings, contender: dict[str, Any], setup: dict[str, Any], broker: str) -> dict[str, float]:
+    """Workflows one after another on an idle worker, from making them to their results in hand. After the worker has
+    ended, many tasks at once, by the contender's call for that or one by one."""
+    sample: dict[str, float] = {}
+    with Bench(settings, contender["name"], broker, "canvas") as bench:
+        shelf = stock(bench, contender)
+        try:
+            bench.client("fill", 1)
+            with Worker(bench, setup) as worker:
+                worker.wait(1)
+                for action in contender["canvas"]:
+                    answer = bench.client(action, getattr(settings, action))
+                    sample[action] = answer["seconds"] * 1e3
+                    sample[f"{action} cpu"] = answer["cpu"] * 1e3
+            answer = bench.client("bulk" if contender["bulk"] else "enqueue", settings.tasks)
+            sample["rate"] = answer["count"] / answer["seconds"]
+            sample["cpu"] = answer["cpu"] / answer["count"] * 1e6
+        finally:
+            shelf.clear()
+    return sample
 
 
 def footprint(settings: Settings, contender: dict[str, Any], setup: dict[str, Any], broker: str) -> dict[str, float]:

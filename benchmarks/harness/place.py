@@ -12,4 +12,4 @@ QUEUE = os.environ.get("BENCH_QUEUE", "bench")
 FILE = os.environ.get("BENCH_FILE", "bench.db")
 LEDGER = os.environ.get("BENCH_LEDGER", "")
 MEASURE = os.environ.get("BENCH_MEASURE", "")
-"""drain, enqueue, roundtrip or footprint, for a contender that can be told only as a whole whether to keep results."""
+"""The measurement, for a contender that can be told only as a whole whether to keep results."""

@@ -57,6 +57,8 @@ def _of(settings: Settings, measure: str, broker: str, contender: dict[str, Any]
             )
             for how, action in actions.items()
         ]
+    if measure == "canvas" and broker not in contender["canvases"]:
+        return []
     return [
         Cell(
             measure,
@@ -88,7 +90,12 @@ def _enqueue(settings: Settings, contender: dict[str, Any], broker: str, action:
 def _worker(
     settings: Settings, measure: str, contender: dict[str, Any], setup: dict[str, Any], broker: str
 ) -> Callable[[], dict[str, float]]:
-    take = {"drain": measures.drain, "roundtrip": measures.roundtrip, "footprint": measures.footprint}[measure]
+    take = {
+        "drain": measures.drain,
+        "roundtrip": measures.roundtrip,
+        "footprint": measures.footprint,
+        "canvas": measures.canvas,
+    }[measure]
     return lambda: take(settings, contender, setup, broker)
 
 

@@ -5,11 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from harness.failure import Failure
+from harness import page
 from harness.table import markdown
-
-BEGIN = "<!-- results: begin -->"
-END = "<!-- results: end -->"
 
 
 def text(results: dict[str, Any]) -> str:
@@ -36,9 +33,4 @@ def text(results: dict[str, Any]) -> str:
 
 def write(results: dict[str, Any], path: Path) -> None:
     """Raises Failure where the file has no markers."""
-    page = path.read_text()
-    if BEGIN not in page or END not in page:
-        raise Failure(f"{path} has no place for the tables: it needs the lines {BEGIN} and {END}")
-    head, rest = page.split(BEGIN, 1)
-    tail = rest.split(END, 1)[1]
-    path.write_text(f"{head}{BEGIN}\n{text(results)}\n{END}{tail}")
+    page.put(text(results), path, "results")

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import datetime
-import os
-import platform
 import statistics
-from pathlib import Path
 from typing import Any
 
-import psutil
 import redis
 
+from harness.machine import machine
 from harness.plan import Cell
 from harness.settings import Settings
 
@@ -20,6 +17,7 @@ COLUMNS: dict[str, dict[str, str]] = {
     "enqueue": {"rate": "tasks/s", "cpu": "client CPU µs"},
     "roundtrip": {"p50": "p50 ms", "p99": "p99 ms"},
     "footprint": {"import": "import ms", "startup": "first task s", "pss": "idle PSS MB", "idle": "idle CPU %"},
+    "canvas": {"chord": "chord ms", "group": "group ms", "chain": "chain ms", "rate": "many/s", "cpu": "many µs"},
 }
 """The figures of each measurement and their headings."""
 RATIOS: dict[str, dict[str, str]] = {
@@ -27,6 +25,7 @@ RATIOS: dict[str, dict[str, str]] = {
     "enqueue": {"rate": "x rate", "cpu": "x CPU"},
     "roundtrip": {"p50": "x p50"},
     "footprint": {"startup": "x start", "pss": "x PSS"},
+    "canvas": {"chord": "x chord", "group": "x group", "chain": "x chain", "rate": "x many", "cpu": "x CPU"},
 }
 
 
@@ -79,22 +78,7 @@ def _ratios(row: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, float]
 
 
 def _machine(settings: Settings) -> dict[str, str]:
-    said = {
-        "cores": str(os.cpu_count()),
-        "processor": _processor(),
-        "memory": f"{psutil.virtual_memory().total / 1e9:.0f} GB",
-        "system": f"{platform.system()} {platform.release()}",
-        "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "load": f"{os.getloadavg()[0]:.1f} at the end",
-    }
+    said = machine()
     if "redis" in settings.brokers:
         said["redis"] = str(redis.Redis.from_url(settings.redis).info("server")["redis_version"])
     return said
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())

@@ -14,6 +14,7 @@ TITLES = {
     "enqueue": "Enqueue from one process",
     "roundtrip": "Round trip with result on an idle worker",
     "footprint": "Footprint",
+    "canvas": "Workflows with their results, and many tasks at once",
 }
 WIDTH = 140
 """Columns where the output is no terminal."""
@@ -36,9 +37,13 @@ def tables(results: dict[str, Any]) -> list[tuple[str, list[str], list[list[str]
 
 def _sorted(rows: list[dict[str, Any]], measure: str) -> list[dict[str, Any]]:
     """The best first; what failed last."""
-    key, sign = {"drain": ("rate", -1), "enqueue": ("rate", -1), "roundtrip": ("p50", 1), "footprint": ("pss", 1)}[
-        measure
-    ]
+    key, sign = {
+        "drain": ("rate", -1),
+        "enqueue": ("rate", -1),
+        "roundtrip": ("p50", 1),
+        "footprint": ("pss", 1),
+        "canvas": ("group", 1),
+    }[measure]
     return sorted(rows, key=lambda row: (not row["median"], sign * row["median"].get(key, 0.0)))
 
 

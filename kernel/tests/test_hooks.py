@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from umbel_kernel import plugins
 from umbel_kernel.errors import PluginBroken
 from umbel_kernel.hooks import Hooks, hookimpl, manager
 from umbel_kernel.step import Step
+
+
+@pytest.fixture(autouse=True)
+def refreshed() -> Iterator[None]:
+    plugins.refresh()
+    yield
+    plugins.refresh()
 
 
 class Lamp(Step):
@@ -56,6 +65,7 @@ def test_an_installed_distribution_takes_part(tmp_path: Path, monkeypatch: pytes
         "from umbel_kernel.hooks import hookimpl\n\n@hookimpl\ndef umbel_commands():\n    return ['a command']\n",
     )
     monkeypatch.syspath_prepend(tmp_path)
+    plugins.refresh()
     try:
         assert ["a command"] in manager().hook.umbel_commands()
     finally:
@@ -65,5 +75,6 @@ def test_an_installed_distribution_takes_part(tmp_path: Path, monkeypatch: pytes
 def test_a_distribution_that_cannot_be_imported_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     distribution(tmp_path, "raise RuntimeError('half built')\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(PluginBroken, match="RuntimeError: half built"):
+    plugins.refresh()
+    with pytest.raises(PluginBroken, match="'acme' of acme-hooks cannot be used: RuntimeError: half built"):
         manager()

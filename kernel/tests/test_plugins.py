@@ -109,3 +109,30 @@ def test_a_distribution_installed_later_is_seen_after_refresh(install: Install) 
     assert "late" not in {plugin.name for plugin in plugins.installed("brokers")}
     install("acme-late", "late", "acme_late:Broker")
     assert "late" in {plugin.name for plugin in plugins.installed("brokers")}
+
+
+def test_a_quicker_finder_may_be_put_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Finder:
+        def __call__(self, kind: str) -> list[plugins.Plugin]:
+            return [plugins.Plugin(kind, "found", "acme", "1", "umbel_kernel.plugins : Plugin [extra]")]
+
+        def cache_clear(self) -> None:
+            cleared.append(True)
+
+    cleared: list[bool] = []
+    monkeypatch.setattr(plugins, "finder", Finder())
+    plugins.refresh()
+    try:
+        assert plugins.load("brokers", "found") is plugins.Plugin
+        assert [plugin.distribution for plugin in plugins.installed("pools")] == ["acme"]
+        assert cleared == [True]
+    finally:
+        plugins.refresh()
+
+
+def test_the_standard_library_s_finder_finds_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {kind: plugins.installed(kind) for kind in (*plugins.KINDS, plugins.HOOKS)}
+    monkeypatch.setattr(plugins, "finder", plugins._ask)
+    plugins.refresh()
+    assert {kind: plugins.installed(kind) for kind in before} == before
+    assert before["brokers"]

@@ -7,6 +7,7 @@ from typing import Any
 import pluggy
 
 from umbel_kernel.errors import PluginBroken
+from umbel_kernel.plugins import HOOKS, installed
 from umbel_kernel.step import Step
 
 hookspec = pluggy.HookspecMarker("umbel")
@@ -33,12 +34,16 @@ def manager() -> pluggy.PluginManager:
     """A manager that has every installed distribution of the group ``umbel`` registered.
 
     Raises:
-        PluginBroken: one of them cannot be imported.
+        PluginBroken: one of them cannot be imported, or has hooks that are none.
     """
     found = pluggy.PluginManager("umbel")
     found.add_hookspecs(Hooks)
-    try:
-        found.load_setuptools_entrypoints("umbel")
-    except Exception as error:
-        raise PluginBroken("umbel", "hooks", "an installed distribution", f"{type(error).__name__}: {error}") from error
+    for plugin in installed(HOOKS):
+        try:
+            loaded = plugin.load()
+            if not found.is_registered(loaded):
+                found.register(loaded, f"{plugin.distribution}:{plugin.name}")
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise PluginBroken(HOOKS, plugin.name, plugin.distribution, reason) from error
     return found

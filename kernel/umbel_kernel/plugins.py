@@ -1,18 +1,16 @@
-"""Plugins of which one is taken by name: looked up by entry point, and only that one imported."""
+"""Installed plugins by entry point, and the door to those of which one is taken by name: only that is imported."""
 
 from __future__ import annotations
 
-import difflib
 import functools
-from collections import defaultdict
-from collections.abc import Mapping
+import importlib
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from umbel_kernel.errors import PluginBroken, PluginConflict, PluginNotFound
 
 KINDS = ("brokers", "backends", "pools", "serializers", "compressors")
+HOOKS = "hooks"  # the kind of what takes part all at once, in the group ``umbel`` itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,57 +25,52 @@ class Plugin:
     version: str
     path: str
 
+    def load(self) -> Any:
+        """Import it. Raises whatever its module raises, or ``AttributeError``."""
+        module, _, attributes = self.path.partition("[")[0].replace(" ", "").partition(":")
+        return functools.reduce(getattr, filter(None, attributes.split(".")), importlib.import_module(module))
+
 
 @functools.cache
-def _found(kind: str) -> Mapping[str, tuple[EntryPoint, ...]]:
-    found: dict[str, dict[tuple[str, str], EntryPoint]] = defaultdict(dict)
-    for entry in entry_points(group=f"umbel.{kind}"):
-        found[entry.name][(_distribution(entry), entry.value)] = entry
-    return {name: tuple(entries.values()) for name, entries in sorted(found.items())}
+def _ask(kind: str) -> list[Plugin]:
+    ask = importlib.import_module("importlib.metadata").entry_points
+    found = ask(group="umbel" if kind == HOOKS else f"umbel.{kind}")
+    return [Plugin(kind, entry.name, entry.dist.name, entry.dist.version, entry.value) for entry in found]
+
+
+finder: Any = _ask  # Returns the plugins of a kind, and forgets by ``cache_clear``. A quicker one may be put here.
 
 
 def refresh() -> None:
     """Forget what was found, so that a distribution installed since is seen."""
-    _found.cache_clear()
+    finder.cache_clear()
     load.cache_clear()
 
 
 def installed(kind: str) -> list[Plugin]:
     """Every plugin of a kind, by name, without importing any."""
-    return [
-        Plugin(kind, name, _distribution(entry), entry.dist.version if entry.dist else "", entry.value)
-        for name, entries in _found(kind).items()
-        for entry in entries
-    ]
+    return sorted(set(finder(kind)), key=lambda plugin: plugin.name)
 
 
 @functools.cache
 def load(kind: str, name: str) -> type[Any]:
-    """Import one plugin's class.
-
-    Args:
-        kind: one of ``KINDS``.
-        name: its entry point; ``kombu+sqs`` is answered by ``kombu`` when there is no ``kombu+sqs``.
+    """Import the class of one of ``KINDS``; ``kombu+sqs`` is answered by ``kombu`` when there is no ``kombu+sqs``.
 
     Raises:
         PluginNotFound, PluginConflict, PluginBroken: none is there, two are, or it cannot be imported.
     """
-    found = _found(kind)
-    entries = found.get(name) or found.get(name.partition("+")[0], ())
-    if not entries:
-        close = difflib.get_close_matches(name, found, n=1)
-        raise PluginNotFound(kind, name, list(found), close[0] if close else "")
-    if len(entries) > 1:
-        raise PluginConflict(kind, name, sorted({_distribution(entry) for entry in entries}))
-    entry = entries[0]
+    names = list(dict.fromkeys(plugin.name for plugin in installed(kind)))
+    wanted = name if name in names else name.partition("+")[0]
+    found = [plugin for plugin in installed(kind) if plugin.name == wanted]
+    if not found:
+        close = importlib.import_module("difflib").get_close_matches(name, names, n=1)
+        raise PluginNotFound(kind, name, names, close[0] if close else "")
+    if len(found) > 1:
+        raise PluginConflict(kind, name, sorted({plugin.distribution for plugin in found}))
     try:
-        plugin = entry.load()
+        loaded = found[0].load()
     except Exception as error:
-        raise PluginBroken(kind, name, _distribution(entry), f"{type(error).__name__}: {error}") from error
-    if not isinstance(plugin, type):
-        raise PluginBroken(kind, name, _distribution(entry), f"{entry.value} is not a class")
-    return plugin
-
-
-def _distribution(entry: EntryPoint) -> str:
-    return entry.dist.name if entry.dist else "an unknown distribution"
+        raise PluginBroken(kind, name, found[0].distribution, f"{type(error).__name__}: {error}") from error
+    if not isinstance(loaded, type):
+        raise PluginBroken(kind, name, found[0].distribution, f"{found[0].path} is not a class")
+    return loaded

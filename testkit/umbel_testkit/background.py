@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 import pytest
@@ -39,7 +39,7 @@ class Background(Generic[T]):
         return self._future.result()
 
 
-def together(functions: list[Callable[[], T]], *, within: float) -> list[T]:
+def together(functions: Sequence[Callable[[], T]], *, within: float) -> list[T]:
     """Run functions at the same moment, each on its own thread, and return what they returned, in order."""
     gate = threading.Barrier(len(functions))
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from umbel import Task, Umbel, current_app, shared_task
 from umbel.model import signals
 from umbel.model.exceptions import AlreadyRegistered, ConfigurationError, NotRegistered
+from umbel_kernel.errors import EncodeError
 
 
 class Order(BaseModel):
@@ -80,6 +81,16 @@ def test_every_option_is_accepted(app: Umbel) -> None:
 
     for name, value in options.items():
         assert getattr(full, name) == value, name
+
+
+def test_a_function_is_given_with_options(app: Umbel) -> None:
+    def add(x: int) -> int:
+        return x
+
+    task = app.task(add, name="tasks.other", priority=3)
+    assert (task.name, task.priority, task(2)) == ("tasks.other", 3, 2)
+    with pytest.raises(TypeError, match="no positional arguments"):
+        app.task("tasks.other")
 
 
 def test_options_not_given_follow_the_settings(app: Umbel) -> None:
@@ -276,3 +287,17 @@ def test_pydantic_arguments_and_results(app: Umbel) -> None:
     assert double.apply(({"number": 4},)).get() == {"number": 8}
     with pytest.raises(ValueError, match="number"):
         double.apply(({"number": "many"},), throw=True)
+
+
+def test_pydantic_models_are_sent_as_plain_data(app: Umbel) -> None:
+    @app.task(pydantic=True, bind=True)
+    def double(self: Any, order: Order, times: int = 2, *, other: Order | None = None) -> Order:
+        assert isinstance(order, Order)
+        return Order(number=order.number * times + (other.number if other else 0))
+
+    assert double.apply((Order(number=4),)).get() == {"number": 8}
+    assert double.apply((Order(number=4), 3), {"other": Order(number=1)}).get() == {"number": 13}
+    assert double.apply(kwargs={"order": Order(number=4)}).get() == {"number": 8}
+    assert double.s(Order(number=2)).apply().get() == {"number": 4}
+    with pytest.raises(EncodeError, match="Order"):
+        double.apply((Order(number=4), Order(number=5)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from umbel.app.app import Umbel
 from umbel.app.outcome import TaskOutcome
 from umbel.app.runner import Runner
-from umbel.canvas import chain, group
+from umbel.canvas import chain, chord, group
 from umbel.model.ids import uuid
 from umbel_kernel.spi.pool import Job
 
@@ -28,6 +29,16 @@ def add(x: int, y: int = 0) -> int:
 def fail(*args: Any) -> None:
     """What both sides fail with."""
     raise ValueError("no luck")
+
+
+def total(numbers: list[int]) -> int:
+    """What only Celery's side runs."""
+    return sum(numbers)
+
+
+def stamps(self: Any, *args: Any) -> Any:
+    """What Celery's request says of stamps."""
+    return [self.request.stamped_headers, self.request.stamps]
 
 
 @pytest.fixture
@@ -48,6 +59,8 @@ def theirs(redis_url: str, queue: str) -> Iterator[Any]:
     )
     app.task(name="tasks.add", shared=False)(add)
     app.task(name="tasks.fail", shared=False)(fail)
+    app.task(name="tasks.total", shared=False)(total)
+    app.task(name="tasks.stamps", bind=True, shared=False)(stamps)
     app.finalize()
     yield app
     with contextlib.closing(app.connection_for_write()) as connection:
@@ -68,8 +81,12 @@ def ours(redis_url: str, queue: str) -> Iterator[Any]:
 @pytest.fixture
 def celery_worker(theirs: Any) -> Iterator[None]:
     """A Celery worker in a thread of this process."""
+    root = logging.getLogger()
+    level = root.level
     with start_worker(theirs, pool="solo", perform_ping_check=False, loglevel="ERROR", shutdown_timeout=20):
         yield
+    # Celery sets it for the whole process, and the tests after these would not see what is logged.
+    root.setLevel(level)
 
 
 def test_celery_runs_what_we_send(ours: Any, theirs: Any, celery_worker: None) -> None:
@@ -87,6 +104,22 @@ def test_celery_runs_what_we_send(ours: Any, theirs: Any, celery_worker: None) -
     with pytest.raises(ValueError, match="no luck") as caught:
         failed.get(timeout=20)
     assert "in fail" in str(caught.value.__cause__)
+
+
+def test_celery_reads_nested_bodies_that_leave_out_what_says_nothing(
+    ours: Any, theirs: Any, celery_worker: None
+) -> None:
+    task, body = ours.tasks["tasks.add"], ours.signature("tasks.total")
+    inner = [chord([task.s(n, 1), task.s(n, 2)], body.clone()) for n in range(3)]
+    result = chord([*inner, task.s(100)], body.clone()).delay()
+    assert result.get(timeout=20) == 100 + sum(2 * n + 3 for n in range(3))
+
+
+def test_celerys_tasks_see_the_stamps_of_our_workflows(ours: Any, theirs: Any, celery_worker: None) -> None:
+    seen = ours.signature("tasks.stamps")
+    flow = group(seen.clone(), seen.clone() | seen.clone())
+    flow.stamp(tenant="t1")
+    assert flow.delay().get(timeout=20) == [[["tenant"], {"tenant": "t1"}]] * 2
 
 
 def test_we_run_what_celery_sends(ours: Any, theirs: Any, queue: str) -> None:

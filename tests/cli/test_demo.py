@@ -142,7 +142,10 @@ def test_it_ends_cleanly_when_it_is_interrupted(start: Start, tmp_path: Path, nu
     assert demo.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[number], said
     assert "The demo was ended, and its worker with it." in said
     assert "Traceback" not in said
-    assert workers_of(temporary) == []
+    deadline = time.monotonic() + 5  # a worker that was just about to start ends before the process that it has begun
+    while workers_of(temporary):
+        assert time.monotonic() < deadline, "a process of the worker is left"
+        time.sleep(0.02)
     assert list(temporary.iterdir()) == []
 
 

@@ -159,22 +159,13 @@ PROGRAM = {name: _load(name) for name in ("interop_jobs", "interop_ours", "inter
 
 
 @pytest.fixture(scope="session")
-def own_redis(redis_url: str) -> Iterator[str]:
+def own_redis(claim_redis: Callable[[str], contextlib.AbstractContextManager[Any]]) -> Iterator[str]:
     """A Redis database that was empty and is empty again in the end, once it is sure that nothing is stuck in it."""
-    base = redis_url.rsplit("/", 1)[0]
-    for number in range(15, 9, -1):
-        client = redis.Redis.from_url(f"{base}/{number}")
-        if not client.dbsize() and client.set("interop-claim", 1, nx=True, ex=600):
-            break
-        client.close()
-    else:
-        pytest.fail("the Redis databases 10 to 15 are all in use; these tests need an empty one")
-    yield f"{base}/{number}"
-    keys = set(client.keys()) - {b"interop-claim"}
-    lasting = {key for key in keys if client.ttl(key) == -1 and not key.startswith(b"_kombu.binding")}
-    contents = {key: client.dump(key) for key in lasting}
-    client.flushdb()
-    client.close()
+    with claim_redis("interop-claim") as client:
+        yield client.get("interop-claim").decode()
+        keys = set(client.keys()) - {b"interop-claim"}
+        lasting = {key for key in keys if client.ttl(key) == -1 and not key.startswith(b"_kombu.binding")}
+        contents = {key: client.dump(key) for key in lasting}
     assert not lasting, contents
 
 

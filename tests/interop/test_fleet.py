@@ -54,3 +54,24 @@ def test_what_a_killed_worker_held_is_done_by_the_other(fleet: Any, clients: Any
     lines = Counter(tuple(line) for line in fleet.lines("hold"))
     assert {line[-1] for line in lines if line[0] == "Celery"} == {str(number) for number in range(6)}
     assert set(lines.values()) == {1}
+
+
+def test_what_a_killed_worker_of_celery_held_is_done_by_umbel(fleet: Any, clients: Any, wait_until: Any) -> None:
+    queue, client = fleet.queue("theirs-killed"), clients["umbel"]
+    worker = fleet.start("theirs", "celery-victim", "theirs-killed")
+    fleet.wait_ready("celery-victim")
+
+    def received() -> int:
+        return int(fleet.log("celery-victim").read_text().count(" received"))
+
+    for number in range(2):
+        client.task("nap").apply_async((600, f"endless-{number}"), queue=queue)
+    wait_until(lambda: received() == 2)
+    sent = [client.task("note").apply_async(("inherited", number), queue=queue) for number in range(4)]
+    wait_until(lambda: received() == 6)
+    os.killpg(worker.pid, signal.SIGKILL)
+    worker.wait()
+    fleet.start("ours", "umbel-heir", "theirs-killed")
+    assert [result.get(timeout=40) for result in sent] == list(range(4))
+    lines = Counter(tuple(line) for line in fleet.lines("inherited"))
+    assert lines == {("Umbel", "inherited", str(number)): 1 for number in range(4)}

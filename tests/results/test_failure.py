@@ -69,6 +69,14 @@ def test_a_class_that_refuses_its_arguments_is_made_all_the_same() -> None:
     assert back.args == ("4: because",)
 
 
+def test_a_class_in_c_that_cannot_be_made_has_a_stand_in() -> None:
+    pydantic = pytest.importorskip("pydantic")
+    with pytest.raises(pydantic.ValidationError) as caught:
+        pydantic.TypeAdapter(int).validate_python("x")
+    back = through(caught.value)
+    assert type(back).__name__ == "ValidationError" and isinstance(back, own.RemoteError)
+
+
 @pytest.mark.parametrize(
     ("module", "name"),
     [

@@ -9,10 +9,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import redis
+
+from umbel import Umbel
 
 ROOT = Path(__file__).resolve().parents[2]
 UMBEL = str(Path(sys.executable).with_name("umbel"))
@@ -166,3 +170,16 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
 def page() -> Callable[[str], list[Block]]:
     """The blocks of a page of the docs by its name."""
     return lambda name: blocks(ROOT / "docs" / name)
+
+
+@pytest.fixture
+def own_redis(claim_redis: Callable[[str], AbstractContextManager[redis.Redis]]) -> Iterator[str]:
+    """A Redis database that was empty; it is emptied in the end."""
+    with claim_redis("tutorial-claim") as client:
+        yield client.get("tutorial-claim").decode()
+
+
+@pytest.fixture
+def app(own_redis: str, make_current: Callable[[Umbel], Umbel]) -> Umbel:
+    """An app on Redis, the current one, for the names that a guide's examples use."""
+    return make_current(Umbel("proj", broker=own_redis, backend=own_redis, set_as_current=False))

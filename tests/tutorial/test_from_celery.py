@@ -35,6 +35,6 @@ def test_a_project_that_has_moved(reader: Any, page: Any) -> None:
         "proj/celeryconfig.py",
         "proj/tasks.py",
         "umbel -A proj worker -l INFO -Q celery,reports",
-        "session of 6 lines",
+        "session of 10 lines",
     ]
     assert "fetching https://a.example" in reader.log()

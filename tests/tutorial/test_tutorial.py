@@ -11,8 +11,6 @@ import pytest
 from umbel import Umbel
 from umbel.model.ids import uuid
 
-redis = pytest.importorskip("redis")
-
 QUEUES = ("celery", "low-priority", "lopri", "hipri")
 
 
@@ -21,22 +19,6 @@ def tutorial(page: Any) -> list[Any]:
     """The blocks of the tutorial."""
     found: list[Any] = page("tutorial.md")
     return found
-
-
-@pytest.fixture
-def own_redis(redis_url: str) -> Iterator[str]:
-    """A Redis database that was empty; it is emptied in the end."""
-    base = redis_url.rsplit("/", 1)[0]
-    for number in range(15, 9, -1):
-        client = redis.Redis.from_url(f"{base}/{number}")
-        if not client.dbsize() and client.set("tutorial-claim", 1, nx=True, ex=300):
-            break
-        client.close()
-    else:
-        pytest.fail("the Redis databases 10 to 15 are all in use; this test needs an empty one")
-    yield f"{base}/{number}"
-    client.flushdb()
-    client.close()
 
 
 @pytest.fixture

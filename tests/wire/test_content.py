@@ -199,3 +199,19 @@ def test_an_unknown_compression_is_refused(header: Any) -> None:
 def test_a_missing_compressor_says_how_to_get_it() -> None:
     with pytest.raises(PluginNotFound, match=r"umbel\[no-such\]"):
         Content().compress(b"", "no-such")
+
+
+@pytest.mark.parametrize("encoding", ["rot13", "utf-16", "x" * 100_000])
+def test_a_serializer_is_given_nothing_in_an_encoding_that_is_not_known(encoding: str) -> None:
+    with pytest.raises(ContentRefused, match="content encoding") as caught:
+        Content().loads(b"[]", "application/json", encoding)
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("encoding", ["UTF-8", "us-ascii", "binary", "", None])
+def test_what_is_utf_8_under_another_name_is_read(encoding: Any) -> None:
+    assert Content().loads(b"[1]", "application/json", encoding) == [1]
+
+
+def test_json_in_latin_1_is_read_as_such() -> None:
+    assert Content().loads('["ü"]'.encode("latin-1"), "application/json", "iso-8859-1") == ["ü"]

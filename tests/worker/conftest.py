@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from umbel import Umbel
 from umbel.app.outcome import TaskOutcome, Verdict
 from umbel.app.runner import Runner
-from umbel.model import current, states
+from umbel.model import states
 from umbel.worker.dispatch import Dispatch
 from umbel.worker.loop import Loop
 from umbel.worker.lost import Lost
@@ -168,14 +169,7 @@ def rig(app: Umbel) -> Callable[..., Rig]:
 
 
 @pytest.fixture
-def app_on_sqlite(tmp_path: Any) -> Any:
+def app_on_sqlite(tmp_path: Path, make_current: Callable[[Umbel], Umbel]) -> Umbel:
     """An app whose broker and results are in a file, for pools of processes."""
     url = f"sqlite:///{tmp_path}/umbel.db"
-    made = Umbel("filed", broker=url, backend=url, set_as_current=False)
-    before = current._default_app
-    current.set_default_app(made)
-    token = current._thread_app.set(made)
-    yield made
-    current._thread_app.reset(token)
-    current.set_default_app(before)
-    made.close()
+    return make_current(Umbel("filed", broker=url, backend=url, set_as_current=False))

@@ -11,7 +11,7 @@ import pytest
 from umbel import Umbel
 from umbel.app.outcome import Verdict
 from umbel.model.ids import uuid
-from umbel.worker.loop import MOST
+from umbel.worker.pace import MOST
 from umbel_kernel.errors import OperationalError, TimeLimitExceeded, WorkerLostError
 from umbel_kernel.spi.message import Message
 from umbel_kernel.spi.pool import Outcome
@@ -55,7 +55,7 @@ def test_it_holds_as_many_as_the_multiplier_says_while_tasks_are_long(
 
 def test_a_multiplier_of_one_holds_no_more_than_can_run_however_short_tasks_are(rig: Any, app: Any) -> None:
     made = rig(size=2, multiplier=1)
-    made.loop._mean = 0.00001
+    made.loop.pace.mean, made.loop.pace.done = 0.00001, 10_000
     _send(app, 50)
     most = 0
     for _ in range(100):
@@ -78,7 +78,7 @@ def test_a_multiplier_of_zero_has_no_limit(rig: Any, app: Any) -> None:
 
 def test_more_are_held_while_tasks_are_short(rig: Any, app: Any) -> None:
     made = rig(size=2, multiplier=1 + 1)
-    made.loop._mean = 0.001
+    made.loop.pace.mean, made.loop.pace.done = 0.001, 10_000
     _send(app, 100)
     made.turn()
     assert made.held == 2 + 40
@@ -132,7 +132,7 @@ def test_counters_come_back_to_zero_whatever_becomes_of_jobs(rig: Any, app: Any)
     pool = made.pool
     _send(app, 6, "early")
     _send(app, 6)
-    made.loop._mean = 0.001
+    made.loop.pace.mean, made.loop.pace.done = 0.001, 10_000
     made.turn()
     made.turn()
     told = [pool.begin() for _ in range(2)]
@@ -166,7 +166,7 @@ def test_giving_back_leaves_only_what_has_begun(rig: Any, app: Any) -> None:
     made.loop._parks = False
     _send_due(made, 1, 600)
     _send(app, 6, "early")
-    made.loop._mean = 0.01
+    made.loop.pace.mean, made.loop.pace.done = 0.01, 10_000
     made.turn()
     begun = made.pool.begin()
     made.turn()
@@ -347,3 +347,66 @@ def test_a_queue_that_is_deleted_under_the_worker_is_made_again(amqp_url: str, a
         assert made.send_task("now").get(timeout=10) == "now"
     finally:
         made.connections.broker().delete([queue])
+
+
+def _taken_while_short(made: Any, app: Any, count: int) -> None:
+    """A loop that holds so many tasks, because they were short until now, and runs the first of them."""
+    made.loop.pace.mean, made.loop.pace.done = 0.00001, 10_000
+    _send(app, count)
+    made.turn()
+    assert made.held == count
+    made.pool.begin()
+    made.turn()
+
+
+def test_what_was_taken_while_tasks_were_short_goes_back_when_they_turn_long(rig: Any, app: Any) -> None:
+    made = rig(size=1, multiplier=4)
+    _taken_while_short(made, app, 200)
+    assert made.waiting == 0
+    made.loop.pace.moved -= 1.0
+    made.turn()
+    assert made.waiting == 200 - 4
+    assert len(made.loop.running) + len(made.loop.ready) == 4
+    made.turn()
+    assert made.waiting == 200 - 4, "it takes them again at once"
+    first = min(made.loop.running)
+    assert first not in made.pool.waiting
+
+
+def test_what_goes_back_is_what_came_last(rig: Any, app: Any) -> None:
+    made = rig(size=1, multiplier=2)
+    made.loop.pace.mean, made.loop.pace.done = 0.00001, 10_000
+    ids = [result.id for result in _send(app, 50)]
+    made.turn()
+    made.pool.begin()
+    made.turn()
+    made.loop.pace.moved -= 1.0
+    made.turn()
+    kept = [held.task_id for held in (*made.loop.running.values(), *made.loop.ready)]
+    assert kept == ids[:2]
+
+
+def test_nothing_goes_back_while_tasks_end(rig: Any, app: Any) -> None:
+    made = rig(size=1, multiplier=2)
+    _taken_while_short(made, app, 100)
+    for _ in range(20):
+        made.loop.pace.moved -= 1.0
+        job = next(iter(made.pool.running.values()))
+        made.pool.end(job, app, runtime=0.00001)
+        made.pool.begin()
+        made.turn()
+    assert made.waiting == 0
+
+
+@pytest.mark.parametrize("multiplier", [0, 1])
+def test_nothing_goes_back_where_nothing_was_taken_beyond_the_limit(rig: Any, app: Any, multiplier: int) -> None:
+    made = rig(size=1, multiplier=multiplier)
+    made.loop.pace.mean, made.loop.pace.done = 0.00001, 10_000
+    _send(app, 50)
+    made.turn()
+    held = made.held
+    made.pool.begin()
+    made.turn()
+    made.loop.pace.moved -= 1.0
+    made.turn()
+    assert made.held == held

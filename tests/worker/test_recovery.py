@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import select
-import shutil
 import signal
 import socket
 import subprocess
@@ -115,40 +114,6 @@ class Proxy:
         self._listener.close()
 
 
-class Redis:
-    """A Redis server of one's own that keeps what it is told."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Start it and wait until it answers."""
-        command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder)]
-        command += ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        end = time.monotonic() + 10
-        while time.monotonic() < end:
-            try:
-                with socket.create_connection(("127.0.0.1", self.port), timeout=1) as made:
-                    made.sendall(b"PING\r\n")
-                    if made.recv(100).startswith(b"+PONG"):
-                        return
-            except OSError:
-                time.sleep(0.01)
-        pytest.fail("redis-server does not start")
-
-    def stop(self, number: int = signal.SIGTERM) -> None:
-        """End it."""
-        if self._process is not None:
-            self._process.send_signal(number)
-            self._process.wait(timeout=10)
-            self._process = None
-
-
 class Place:
     """An app on a broker, a worker of it, and a client that reaches the broker by its own way."""
 
@@ -223,13 +188,9 @@ def place(tmp_path: Path) -> Iterator[Callable[..., Place]]:
 
 
 @pytest.fixture
-def redis(tmp_path: Path) -> Iterator[Redis]:
-    if shutil.which("redis-server") is None:
-        pytest.skip("redis-server is not installed")
-    made = Redis(tmp_path)
-    made.start()
-    yield made
-    made.stop()
+def redis(start_redis: Callable[..., Any]) -> Any:
+    """A Redis server that keeps what it is told."""
+    return start_redis("--appendonly", "yes", "--appendfsync", "always")
 
 
 def _proxied(port: int) -> Iterator[Proxy]:
@@ -239,7 +200,7 @@ def _proxied(port: int) -> Iterator[Proxy]:
 
 
 @pytest.fixture
-def redis_proxy(redis: Redis) -> Iterator[Proxy]:
+def redis_proxy(redis: Any) -> Iterator[Proxy]:
     yield from _proxied(redis.port)
 
 
@@ -257,9 +218,9 @@ def amqp_proxy(amqp_url: str) -> Iterator[Proxy]:
         pytest.param(signal.SIGTERM, "threads", marks=pytest.mark.slow),
     ],
 )
-def test_a_server_that_is_started_anew(redis: Redis, place: Any, number: int, pool: str, record_property: Any) -> None:
-    url = f"redis://127.0.0.1:{redis.port}/0"
-    made = place(url, url, pool, visibility_timeout=2)
+def test_a_server_that_is_started_anew(redis: Any, place: Any, number: int, pool: str, record_property: Any) -> None:
+    url = redis.url
+    made = place(url, url, pool, lease=2)
     made.send(1)
     made.wait(lambda: made.notes()[1], "the first task")
     running = made.send(2, seconds=1.5)
@@ -287,12 +248,12 @@ def test_a_server_that_is_started_anew(redis: Redis, place: Any, number: int, po
 def test_a_connection_that_is_cut(broker: str, pool: str, request: Any, place: Any) -> None:
     proxy = request.getfixturevalue(f"{broker}_proxy")
     if broker == "redis":
-        client = f"redis://127.0.0.1:{request.getfixturevalue('redis').port}/0"
+        client = request.getfixturevalue("redis").url
         url = f"redis://127.0.0.1:{proxy.port}/0"
     else:
         client = request.getfixturevalue("amqp_url")
         url = f"amqp://guest:guest@127.0.0.1:{proxy.port}//"
-    made = place(url, client, pool, **({"visibility_timeout": 2} if broker == "redis" else {}))
+    made = place(url, client, pool, **({"lease": 2} if broker == "redis" else {}))
     made.send(1)
     made.wait(lambda: made.notes()[1], "the first task")
     (long,) = made.send(2, seconds=1.0)
@@ -307,16 +268,16 @@ def test_a_connection_that_is_cut(broker: str, pool: str, request: Any, place: A
     print(f"recovery {took:.2f} s")
     assert took < 5
     if broker == "redis":
-        time.sleep(3)  # its visibility timeout: the task that ran across the cut would come again now
+        time.sleep(3)  # more than a lease: the task that ran across the cut would come again now
     assert made.notes() == {1: 1, 2: 1, 3: 1}
     if broker == "amqp":
         made.app.connections.broker().delete([made.queue])
 
 
 @pytest.mark.parametrize("pool", ["prefork", pytest.param("solo", marks=pytest.mark.slow)])
-def test_a_connection_that_falls_silent(redis: Redis, redis_proxy: Proxy, place: Any, pool: str) -> None:
-    client = f"redis://127.0.0.1:{redis.port}/0"
-    made = place(f"redis://127.0.0.1:{redis_proxy.port}/0", client, pool, visibility_timeout=4, socket_timeout=1)
+def test_a_connection_that_falls_silent(redis: Any, redis_proxy: Proxy, place: Any, pool: str) -> None:
+    client = redis.url
+    made = place(f"redis://127.0.0.1:{redis_proxy.port}/0", client, pool, lease=4, socket_timeout=1)
     made.send(1)
     made.wait(lambda: made.notes()[1], "the first task")
     redis_proxy.freeze()
@@ -331,8 +292,8 @@ def test_a_connection_that_falls_silent(redis: Redis, redis_proxy: Proxy, place:
     assert took < 5
 
 
-def test_an_end_while_the_broker_is_away_waits_for_what_runs(redis: Redis, place: Any) -> None:
-    url = f"redis://127.0.0.1:{redis.port}/0"
+def test_an_end_while_the_broker_is_away_waits_for_what_runs(redis: Any, place: Any) -> None:
+    url = redis.url
     made = place(url, url, "prefork")
     (long,) = made.send(1, seconds=2.0)
     made.wait(lambda: made.app.connections.broker().size([made.queue])[made.queue] == 0, "the start")

@@ -40,7 +40,7 @@ def test_what_is_no_id_is_simply_not_there() -> None:
 def test_a_revoked_task_that_waits_in_the_pool_is_not_run(rig: Any, app: Any) -> None:
     app.task(name="t")(lambda: None)
     made = rig(size=1)
-    made.loop._mean = 0.0001
+    made.loop.pace.mean, made.loop.pace.done = 0.0001, 10_000
     results = [app.send_task("t") for _ in range(3)]
     made.turn()
     assert len(made.pool.waiting) == 3

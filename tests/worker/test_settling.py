@@ -108,7 +108,7 @@ def test_a_store_that_is_away_is_tried_again_with_pauses_and_nothing_is_acknowle
 
 def test_no_more_is_taken_than_before_while_the_store_is_away(log: Any) -> None:
     log.fail["store"] = _raise(OperationalError("the store is away"))
-    log.loop._mean = 0.0001
+    log.loop.pace.mean, log.loop.pace.done = 0.0001, 10_000
     for _ in range(2000):
         log.app.send_task("late")
     for _ in range(100):

@@ -38,11 +38,12 @@ def supervised(rig: Any, app: Any, monkeypatch: Any) -> Any:
 
     def turn() -> None:
         made.clock.now += made.lasts
+        made.loop.done += made.works
         if made.turn_errors:
             raise made.turn_errors.pop(0)
         made.shutdown.request(Ending.WARM)
 
-    made.lasts = 1.0
+    made.lasts, made.works = 1.0, 0
     monkeypatch.setattr(made.loop, "turn", turn)
     monkeypatch.setattr(module, "monotonic", made.clock.monotonic)
     made.supervisor = Supervisor(
@@ -77,6 +78,21 @@ def test_pauses_begin_anew_after_a_connection_that_lasted(supervised: Any) -> No
     supervised.lasts = 60.0
     supervised.supervisor.run()
     assert supervised.pauses == [0.5] * 4
+
+
+def test_pauses_stay_short_while_tasks_are_done_between_two_losses(supervised: Any) -> None:
+    supervised.turn_errors = [OperationalError("cut")] * 5
+    supervised.works = 1
+    supervised.supervisor.run()
+    assert supervised.pauses == [0.5, 1.0, 1.0, 1.0, 1.0]
+
+
+def test_a_broker_that_is_away_for_long_is_waited_for(supervised: Any, caplog: Any) -> None:
+    supervised.start_errors = [OperationalError("refused; is it running?")] * 500
+    supervised.supervisor.run()
+    assert supervised.starts == 501
+    assert max(supervised.pauses) == 3.0
+    assert "refused; is it running.\nTrying again in 3.00 seconds... (500/no limit)" in caplog.text
 
 
 def test_a_plugin_that_raises_what_nobody_expects_does_not_end_the_worker(supervised: Any, caplog: Any) -> None:

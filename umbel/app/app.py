@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
-from umbel.app import shared
+from umbel.app import outbox, shared
 from umbel.app.annotations import annotate
-from umbel.app.calls import Calls
+from umbel.app.calls import Call, Calls
+from umbel.app.connecting import Connecting
 from umbel.app.connections import Connections, masked
 from umbel.app.control import Control
 from umbel.app.eager import Eager
+from umbel.app.extending import configure
 from umbel.app.loading import import_modules, import_object, related_modules
 from umbel.app.log import Logging
 from umbel.app.naming import task_name
@@ -26,24 +30,26 @@ from umbel.app.sender import Sender
 from umbel.app.steps import Steps
 from umbel.app.task import Task as TaskBase
 from umbel.app.task_factory import TaskFactory
-from umbel.canvas.builtins import BUILTIN_TASKS
+from umbel.canvas.builtins import BUILTIN_OPTIONS, BUILTIN_TASKS
 from umbel.canvas.signature import signature
 from umbel.config.settings import Settings
 from umbel.model import current, moment, node, signals
+from umbel.model.exceptions import AlwaysEagerIgnored
+from umbel.model.forking import load, renewed_in_child
 from umbel.model.signal import Signal
 from umbel.results.async_result import AsyncResult
+from umbel.results.bound import BoundClass
 from umbel.results.disabled_store import DisabledStore
 from umbel.results.group_result import GroupResult
 from umbel.results.result_set import ResultSet
 from umbel.results.store import ResultStore
 from umbel.wire.content import Content
-from umbel_kernel import plugins
 from umbel_kernel.errors import ConfigurationError, PluginError
 from umbel_kernel.spi.backend import Backend, BackendCapability
 from umbel_kernel.spi.broker import BrokerCapability
 
 
-class Umbel:
+class Umbel(Connecting):
     """An app. Most of what Celery's ``Celery`` class offers, by the same names.
 
     Args:
@@ -102,7 +108,7 @@ class Umbel:
         self._tasks = TaskRegistry()
         self._factory = TaskFactory(self, self._tasks)
         self._calls = Calls(self)
-        self._lock = threading.RLock()
+        self._lock = renewed_in_child(self, "_lock", threading.RLock)
         self._parts: dict[str, Any] = {}
         self._eager = Eager(self)
         self._autodiscover: list[tuple[Any, str | None]] = []
@@ -157,6 +163,7 @@ class Umbel:
         self.conf.add_defaults(fun)
 
     def _configured(self, conf: Settings) -> None:
+        configure(self)
         self.on_after_configure.send(sender=self, source=self.conf)
 
     @property
@@ -235,7 +242,7 @@ class Umbel:
 
         def look() -> tuple[frozenset[BrokerCapability]]:
             try:
-                kind = plugins.load("brokers", self.connections.broker_urls()[0].scheme)
+                kind = load("brokers", self.connections.broker_urls()[0].scheme)
             except PluginError:
                 return (frozenset(),)
             return (kind.capabilities,)
@@ -248,9 +255,7 @@ class Umbel:
 
         def look() -> tuple[bool]:
             url = self.connections.backend_url()
-            return (
-                url is not None and BackendCapability.REPLY_TO in plugins.load("backends", url.scheme).capabilities,
-            )
+            return (url is not None and BackendCapability.REPLY_TO in load("backends", url.scheme).capabilities,)
 
         return self._part("has_reply_to", look)[0]  # type: ignore[no-any-return]
 
@@ -286,7 +291,7 @@ class Umbel:
             self.finalized = True
             for name, function in BUILTIN_TASKS.items():
                 if name not in self._tasks:
-                    self._factory.builtin(name, function)
+                    self._factory.builtin(name, function, **BUILTIN_OPTIONS.get(name, {}))
             for make in shared.makers():
                 make(self)
             annotations = self.conf.task_annotations
@@ -304,8 +309,8 @@ class Umbel:
         Raises:
             AlreadyRegistered: another function has this name.
         """
-        if len(args) == 1 and callable(args[0]) and not options:
-            return self._factory.decorate(args[0], {})
+        if len(args) == 1 and callable(args[0]):
+            return self._factory.decorate(args[0], options)
         if args:
             raise TypeError("@app.task takes no positional arguments but the function; write @app.task(name=...)")
         return lambda function: self._factory.decorate(function, options)
@@ -377,18 +382,17 @@ class Umbel:
                 options[key] = value
         for gone in ("producer", "connection", "publisher", "router"):
             options.pop(gone, None)
+        if self.always_eager:
+            warnings.warn(AlwaysEagerIgnored(f"{name} is sent: send_task is never eager"), stacklevel=2)
         return self._calls.send(name, args, kwargs, options)
 
-    def send_many(self, calls: Sequence[tuple[str, Any, Any, Mapping[str, Any]]]) -> list[Any]:
-        """Send many calls, in batches of few round trips. Returns their results in order.
-
-        Args:
-            calls: of each its task's name, args, kwargs and options; or signatures.
-
-        Raises:
-            OperationalError: the broker did not take all of them; those before may have been taken.
-        """
+    def send_many(self, calls: Iterable[Call]) -> list[Any]:
+        """Send signatures, or calls as (name, args, kwargs, options), in few round trips; see ``Calls.send_many``."""
         return self._calls.send_many(calls)
+
+    def batching(self) -> AbstractContextManager[None]:
+        """See ``outbox.batching``."""
+        return outbox.batching(self)
 
     def signature(self, *args: Any, **kwargs: Any) -> Any:
         """A signature bound to this app."""
@@ -407,7 +411,11 @@ class Umbel:
 
     def add_to_chord(self, task: TaskBase, sig: Any, lazy: bool) -> Any:
         """See ``Task.add_to_chord``."""
-        return add_to_chord(task)
+        return add_to_chord(self, task, sig, lazy)
+
+    def ending_chord(self, group_id: str, run: str) -> AbstractContextManager[None]:
+        """See ``outbox.ending``."""
+        return outbox.ending(self, group_id, run)
 
     def send_event(self, kind: str, **fields: Any) -> None:
         """Send a monitoring event, where events are on."""
@@ -421,17 +429,9 @@ class Umbel:
 
     # Results
 
-    def AsyncResult(self, task_id: str, **kwargs: Any) -> AsyncResult:
-        """The result of a task by its id."""
-        return AsyncResult(task_id, app=self, **kwargs)
-
-    def GroupResult(self, group_id: str | None = None, results: Any = None, **kwargs: Any) -> GroupResult:
-        """The results of a group."""
-        return GroupResult(group_id, results, app=self, **kwargs)
-
-    def ResultSet(self, results: Any, **kwargs: Any) -> ResultSet:
-        """Several results as one."""
-        return ResultSet(results, app=self, **kwargs)
+    AsyncResult = BoundClass(AsyncResult)
+    GroupResult = BoundClass(GroupResult)
+    ResultSet = BoundClass(ResultSet)
 
     # Life
 
@@ -442,7 +442,7 @@ class Umbel:
     def backend_text(self) -> str:
         """The result backend's URL for people."""
         url = self.connections.backend_url()
-        return url.masked() if url is not None else "disabled://"
+        return masked([url]) if url is not None else "disabled://"
 
     def set_current(self) -> None:
         """Make this the current app of this thread."""

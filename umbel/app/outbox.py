@@ -11,13 +11,23 @@ from typing import Any
 from umbel_kernel.spi.message import Message
 from umbel_kernel.spi.topology import Queue
 
+END_HEADER = "umbel-chord"
+"""Names in a chord's body the group of its header and the run of the member that made it complete."""
+
 
 @dataclass(slots=True)
 class Outgoing:
-    """A message and the queue that must be there before it is published; None when an exchange routes it."""
+    """A message to be published.
+
+    Attributes:
+        queue: the queue that must be there before; None when an exchange routes it.
+        ends: the chords from whose end it follows, each its group and the run of the member that made its header
+            complete. They are told when it is published.
+    """
 
     message: Message
     queue: Queue | None
+    ends: tuple[tuple[str, str], ...] = ()
 
     def pack(self) -> tuple[Any, ...]:
         """As plain data, to cross into another process. The queue travels by its name."""
@@ -37,13 +47,14 @@ class Outgoing:
             m.delay,
             m.properties,
             self.queue.name if self.queue is not None else None,
+            self.ends,
         )
 
     @classmethod
     def unpack(cls, packed: tuple[Any, ...], queues: Any) -> Outgoing:
         """The reverse of ``pack``, with the queue looked up among an app's queues."""
-        *fields, name = packed
-        return cls(Message(*fields), queues[name] if name is not None else None)
+        *fields, name, ends = packed
+        return cls(Message(*fields), queues[name] if name is not None else None, ends)
 
 
 _outbox: ContextVar[list[Outgoing] | None] = ContextVar("umbel_outbox", default=None)
@@ -63,3 +74,35 @@ def gathering() -> Iterator[list[Outgoing]]:
         yield gathered
     finally:
         _outbox.reset(token)
+
+
+@contextlib.contextmanager
+def batching(app: Any) -> Iterator[None]:
+    """Within it, messages are kept back, and published at its end, in batches. After an error none is."""
+    with gathering() as gathered:
+        yield
+    if gathered:
+        app.publisher.publish(gathered)
+
+
+@contextlib.contextmanager
+def ending(app: Any, group_id: str, run: str) -> Iterator[None]:
+    """Within it what follows from the end of a chord is published, together.
+
+    A single message says whose it is, so that it is not run when another run of the member has published it, too.
+    """
+    with gathering() as gathered:
+        yield
+    end = (group_id, run)
+    if len(gathered) == 1 and not gathered[0].ends:
+        message = gathered[0].message
+        message.form, message.headers = None, {**message.headers, END_HEADER: f"{group_id}/{run}"}
+    for outgoing in gathered:
+        outgoing.ends = (*outgoing.ends, end)
+    outer = _outbox.get()
+    if outer is not None and gathered:
+        outer.extend(gathered)
+        return
+    if gathered:
+        app.publisher.publish(gathered)
+    app.backend.end_chord(group_id, run)

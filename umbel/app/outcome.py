@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 from umbel.app.outbox import Outgoing
@@ -54,7 +55,6 @@ class TaskOutcome:
 
     def pack(self) -> tuple[Any, ...]:
         """As plain data, to cross into another process."""
-        r = self.record
         return (
             self.task_id,
             self.name,
@@ -62,9 +62,7 @@ class TaskOutcome:
             self.runtime,
             self.text,
             self.verdict.value,
-            None
-            if r is None
-            else (r.task_id, r.state, r.body, r.content_type, r.content_encoding, r.expires, r.reply_to),
+            pack_record(self.record),
             [outgoing.pack() for outgoing in self.outgoing] if self.outgoing else None,
             self.traceback,
         )
@@ -86,4 +84,10 @@ class TaskOutcome:
         )
 
 
+def pack_record(record: Record | None) -> tuple[Any, ...] | None:
+    """A record as plain data; ``Record(*packed)`` is the reverse."""
+    return None if record is None else _fields(record)
+
+
+_fields = attrgetter("task_id", "state", "body", "content_type", "content_encoding", "expires", "reply_to", "fence")
 _VERDICTS = {verdict.value: verdict for verdict in Verdict}

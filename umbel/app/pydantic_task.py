@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 import typing
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,10 +12,28 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 
 
+class Dumping:
+    """For a task class that takes models: those in a call's arguments are sent as plain data."""
+
+    dump_arguments: Callable[[Any, Any], tuple[Any, Any]]
+
+    def apply_async(self, args: Any = None, kwargs: Any = None, *rest: Any, **options: Any) -> Any:
+        """See ``Task.apply_async``."""
+        args, kwargs = self.dump_arguments(args, kwargs)
+        return super().apply_async(args, kwargs, *rest, **options)  # type: ignore[misc]
+
+    def apply(self, args: Any = None, kwargs: Any = None, *rest: Any, **options: Any) -> Any:
+        """See ``Task.apply``."""
+        args, kwargs = self.dump_arguments(args, kwargs)
+        return super().apply(args, kwargs, *rest, **options)  # type: ignore[misc]
+
+
 def validating(
     app: Any, function: Callable[..., Any], *, bound: bool, name: str, options: Mapping[str, Any]
 ) -> Callable[..., Any]:
     """Wrap a function so that parameters annotated with models get models, and a model returned becomes plain data.
+
+    What it returns has ``dump_arguments``, which makes plain data of the models for such parameters in a call.
 
     Args:
         options: ``pydantic_strict``, ``pydantic_context`` and ``pydantic_dump_kwargs``, as in Celery.
@@ -41,6 +60,21 @@ def validating(
         value = function(*call.args, **call.kwargs)
         return value.model_dump(**dump) if isinstance(value, BaseModel) else value
 
+    places = [name for name, each in signature.parameters.items() if each.kind is not each.KEYWORD_ONLY][int(bound) :]
+
+    def plain(name: str | None, value: Any) -> Any:
+        return (
+            value.model_dump(mode="json", by_alias=True) if name in adapters and isinstance(value, BaseModel) else value
+        )
+
+    def dump_arguments(args: Any, kwargs: Any) -> tuple[Any, Any]:
+        if isinstance(args, list | tuple):
+            args = tuple(plain(name, value) for name, value in itertools.zip_longest(places[: len(args)], args))
+        if isinstance(kwargs, Mapping):
+            kwargs = {name: plain(name, value) for name, value in kwargs.items()}
+        return args, kwargs
+
+    run.dump_arguments = dump_arguments  # type: ignore[attr-defined]
     return run
 
 

@@ -4,55 +4,89 @@ from __future__ import annotations
 
 from typing import Any
 
+from umbel.app import outbox
+from umbel.canvas.chain import _chain
 from umbel.canvas.chord import as_one
+from umbel.canvas.composite import is_nothing
 from umbel.canvas.signature import Signature
-from umbel.model.exceptions import Ignore, ImproperlyConfigured, NotSupported
+from umbel.model.exceptions import Ignore, ImproperlyConfigured, NotSupported, Replaced
+from umbel.model.later import Later
+from umbel.results.joining import allow_join_result
+from umbel_kernel.spi.backend import BackendCapability
+
+_uuid = Later("uuid")
 
 
 def replace_running(app: Any, task: Any, sig: Any) -> Any:
-    """Send ``sig`` under the running task's id, with its callbacks, and end the run.
+    """Send ``sig`` under the running task's id, with all that was to follow the task, and end the run.
+
+    What ends in a group is given a task that gathers its results, so that it has one result as the task had.
 
     Raises:
-        Ignore: always, in a worker, so that the running task's own outcome is not stored.
+        Ignore: always, so that the running task's own outcome is not stored; run eagerly, with the other's value.
+        ImproperlyConfigured: it is no signature, or holds no task.
     """
     request = task.request
     sig = task.on_replace(sig)
-    nesting = (request.replaced_task_nesting or 0) + 1
     if not isinstance(sig, Signature):
-        raise ImproperlyConfigured(f"replace takes a signature, not {sig!r:.80}")
-    group_id = sig.get("options", {}).get("group_id")
-    sig = as_one(sig)
-    chain = list(request.chain or [])
-    for callback in request.callbacks or []:
-        sig.link(app.signature(callback))
-    for errback in request.errbacks or []:
-        sig.link_error(app.signature(errback))
-    sig.set(
-        replaced_task_nesting=nesting,
-        root_id=request.root_id,
-        parent_id=request.parent_id,
-        **({"chord": request.chord} if request.chord else {}),
-        **({"group_id": request.group, "group_index": request.group_index} if request.group else {}),
-    )
-    if chain:
-        following = app.signature(chain.pop())
-        while chain:
-            following = following | app.signature(chain.pop())
-        sig = sig | following
-    sig.freeze(request.id, **({"group_id": group_id} if group_id else {}))
+        raise ImproperlyConfigured(f"{task.name}: replace takes a signature, not {sig!r:.80}")
+    if isinstance(sig, _chain) and is_nothing(sig):
+        raise ImproperlyConfigured(f"{task.name} cannot be replaced with a chain without tasks")
+    sig = as_one(sig.clone())
+    nesting = (request.replaced_task_nesting or 0) + 1
     if request.is_eager:
-        return sig.apply().get()
-    sig.apply_async()
+        # What follows the task is called by whoever runs it, with the value that it gets here.
+        with allow_join_result():
+            raise Replaced(sig.apply(task_id=request.id, replaced_task_nesting=nesting).get())
+    for callback in request.callbacks or ():
+        sig.link(app.signature(callback))
+    for errback in request.errbacks or ():
+        sig.link_error(app.signature(errback))
+    options = {"replaced_task_nesting": nesting, "root_id": request.root_id, "parent_id": request.parent_id}
+    for option, value in (("chord", request.chord), ("group_id", request.group), ("group_index", request.group_index)):
+        if value is not None:
+            options[option] = value
+    sig.set(**options)
+    sig.freeze(request.id)
+    if isinstance(sig, _chain):
+        for step in sig.tasks:
+            step.set(replaced_task_nesting=nesting)
+    with outbox.gathering() as gathered:
+        sig.apply_async(**({"chain": request.chain} if request.chain else {}))
+    # They go out when the run is settled, as those of any task that has ended do.
+    request.outgoing = [*(request.outgoing or ()), *gathered]
     raise Ignore("Replaced by new task")
 
 
-def add_to_chord(task: Any) -> Any:
-    """Refuse to add a member to a header that is on its way: its size has been sent with every member.
+def add_to_chord(app: Any, task: Any, sig: Any, lazy: bool) -> Any:
+    """Send ``sig`` as one more member of the header that the running task is a member of, after all others.
+
+    A run that is repeated because its process died adds the same member and not another one.
+
+    Returns:
+        Its result; with ``lazy`` the signature, which has to be sent before the running task ends.
 
     Raises:
-        NotSupported: always.
+        ValueError: the task is no member of a chord.
+        NotSupported: the result backend cannot let a header grow that was sent.
     """
-    raise NotSupported(
-        f"{task.name} cannot add to its chord, whose size was fixed when it was sent; "
-        f"let the task replace itself with a group instead: self.replace(group(...))"
-    )
+    request = task.request
+    if not request.chord or not request.group:
+        raise ValueError(f"{task.name} is no member of a chord now, so there is nothing to add to")
+    if not isinstance(sig, Signature):
+        raise TypeError(f"{task.name}: add_to_chord takes a signature, not {sig!r:.80}")
+    if not app.backend.can(BackendCapability.CHORD_GROWTH):
+        raise NotSupported(
+            f"{task.name} cannot add to its chord: {app.backend.as_uri()} cannot let a header grow that was sent; "
+            f"let the task replace itself with a group instead: self.replace(group(...))"
+        )
+    request.added += 1
+    member = f"{request.id}:{request.retries}:{request.added}"
+    index = app.backend.add_to_chord(request.group, request.chord.get("chord_size") or 0, member)
+    sig = as_one(sig.clone())
+    sig.set(group_id=request.group, group_index=index, chord=request.chord, root_id=request.root_id)
+    result = sig.freeze(str(_uuid.uuid5(_uuid.NAMESPACE_OID, member)))
+    if lazy:
+        return sig
+    # Without an index the header is complete: this run repeats one that has counted, and so did what that one added.
+    return result if index is None else sig.apply_async()

@@ -71,17 +71,17 @@ def _router(given: Any) -> Route:
 
 
 class Router:
-    """Completes the options of a call with where the message goes.
-
-    Attributes:
-        plain: True when no call needs asking, because there are no routes.
-    """
+    """Completes the options of a call with where the message goes."""
 
     def __init__(self, app: Any, queues: Queues, routes: Any) -> None:
         self._app = app
         self._queues = queues
         self.routes = prepare(routes)
-        self.plain = not self.routes
+        self._by_name = all(isinstance(route, MapRoute) for route in self.routes)
+
+    def by_arguments(self, options: Mapping[str, Any]) -> bool:
+        """Whether a route may decide by more than the task's name where a call with these options goes."""
+        return not self._by_name and options.get("queue") is None and options.get("exchange") is None
 
     def route(
         self, options: Mapping[str, Any], name: str, args: Any = (), kwargs: Any = None, task: Any = None

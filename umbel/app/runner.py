@@ -5,17 +5,20 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from umbel.app.outbox import END_HEADER
 from umbel.app.outcome import TaskOutcome, Verdict
 from umbel.app.tracer import Tracer
+from umbel.canvas.signature import Signature
 from umbel.model import states
 from umbel.model.brief import brief
 from umbel.model.exceptions import InvalidTaskError
 from umbel.model.request import Context
 from umbel.wire.inbound import read_body
-from umbel_kernel.errors import ContentError, UmbelError
+from umbel_kernel.errors import ContentError, OperationalError, UmbelError
 from umbel_kernel.spi.pool import Job
 
 logger = logging.getLogger("umbel.app.trace")
+_new = object.__new__
 
 
 class Runner:
@@ -39,11 +42,13 @@ class Runner:
         except (ContentError, InvalidTaskError) as error:
             return self._undecodable(job, headers, error).pack()
         name: str = headers["task"]
+        if END_HEADER in headers and not self._counts(headers):
+            return self._second(headers).pack()
         tracer = self._tracers.get(name)
         if tracer is None:
             tracer = self._tracers[name] = Tracer(self.app.tasks[name], self.app)
         request = self.request(job, headers, args, kwargs, embed)
-        return tracer(request, args, kwargs).pack()
+        return tracer.packed(request, args, kwargs)
 
     def read(self, job: Job) -> tuple[Any, dict[str, Any], Any]:
         """The job's positional arguments, keyword arguments and embedded callbacks.
@@ -57,26 +62,47 @@ class Runner:
         compression = job.headers.get("compression")
         if compression:
             body = content.decompress(body, compression)
-        return read_body(content.loads(body, job.content_type, job.content_encoding))
+        return read_body(content.loads(body, job.content_type, job.content_encoding), Signature.TYPES)
 
     def request(self, job: Job, headers: dict[str, Any], args: Any, kwargs: Any, embed: Any) -> Context:
         """The request that the task sees."""
-        request = Context()
-        fields = request.__dict__
-        fields.update(headers)
-        fields.update(job.context)
-        fields["args"] = args
-        fields["kwargs"] = kwargs
-        fields["called_directly"] = False
-        fields["hostname"] = self.hostname
-        fields["headers"] = _custom(headers)
-        fields["retries"] = headers.get("retries") or 0
-        fields["callbacks"] = embed.get("callbacks")
-        fields["errbacks"] = embed.get("errbacks")
-        fields["chain"] = embed.get("chain")
-        fields["chord"] = embed.get("chord")
-        fields["ignore_result"] = bool(headers.get("ignore_result"))
+        request: Context = _new(Context)
+        get, context = embed.get, job.context
+        request.__dict__ = {
+            **headers,
+            **context,
+            "args": args,
+            "kwargs": kwargs,
+            "called_directly": False,
+            "hostname": self.hostname,
+            "headers": None if "headers" in context else _custom(headers),
+            "retries": headers.get("retries") or 0,
+            "callbacks": get("callbacks"),
+            "errbacks": get("errbacks"),
+            "chain": get("chain"),
+            "chord": get("chord"),
+            "ignore_result": bool(headers.get("ignore_result")),
+        }
         return request
+
+    def _counts(self, headers: dict[str, Any]) -> bool:
+        """Whether the body of a chord is the one to run: a header's last member that came twice may have sent two."""
+        group_id, _, run = str(headers[END_HEADER]).rpartition("/")
+        try:
+            return bool(self.app.backend.end_chord(group_id, run))
+        except UmbelError as error:
+            # Running it is safer than not: a second one is rare, and its result is as good. A worker without the store
+            # of the header cannot ask, which is no news.
+            level = logging.WARNING if isinstance(error, OperationalError) else logging.DEBUG
+            logger.log(
+                level, "cannot see whether task %s[%s] was sent twice: %s", headers["task"], headers["id"], error
+            )
+            return True
+
+    def _second(self, headers: dict[str, Any]) -> TaskOutcome:
+        name, task_id = headers["task"], headers["id"]
+        logger.info("Task %s[%s] was sent twice for one chord, and the other one runs", name, task_id)
+        return TaskOutcome(task_id, name, states.IGNORED, text="sent twice")
 
     def _undecodable(self, job: Job, headers: dict[str, Any], error: UmbelError) -> TaskOutcome:
         task_id, name = headers.get("id"), headers.get("task")

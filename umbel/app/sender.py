@@ -7,33 +7,20 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from umbel.app.outbox import Outgoing
+from umbel.app.plan import EMBED_OPTIONS, HEADER_OPTIONS, OWN, TIMES, Plan, form_of, key_of
+from umbel.app.unsent import named
 from umbel.model import moment
 from umbel.model.brief import brief
 from umbel.model.ids import uuid
+from umbel.wire.content import RAW
+from umbel.wire.embedded import check_embedded
 from umbel.wire.task_message import NO_EMBED, header_template, protocol_1_body
-from umbel_kernel.errors import ConfigurationError
+from umbel_kernel.errors import ConfigurationError, EncodeError
 from umbel_kernel.spi.broker import BrokerCapability
 from umbel_kernel.spi.message import Message
-from umbel_kernel.spi.topology import Queue
 
-_HEADER_OPTIONS = {
-    "shadow": "shadow",
-    "group_id": "group",
-    "group_index": "group_index",
-    "retries": "retries",
-    "root_id": "root_id",
-    "parent_id": "parent_id",
-    "origin": "origin",
-    "ignore_result": "ignore_result",
-    "replaced_task_nesting": "replaced_task_nesting",
-    "argsrepr": "argsrepr",
-    "kwargsrepr": "kwargsrepr",
-}
-_IN_TEMPLATE = frozenset(
-    ("serializer", "compression", "priority", "queue", "ignore_result", "time_limit", "soft_time_limit")
-)
-_EMBED_OPTIONS = {"link": "callbacks", "link_error": "errbacks", "chain": "chain", "chord": "chord"}
-_TIMES = frozenset(("eta", "countdown", "expires"))
+_MOST_PLANS = 512
+_EMPTY: Any = ((), {}, NO_EMBED)
 
 
 class Sender:
@@ -48,6 +35,7 @@ class Sender:
     def __init__(self, app: Any, name: str, defaults: Mapping[str, Any]) -> None:
         conf = app.conf
         self.app = app
+        self._parts: Mapping[str, Any] = app._parts
         self.name = name
         self.defaults = {key: value for key, value in defaults.items() if value is not None}
         self.template = header_template(name, app.origin)
@@ -58,19 +46,12 @@ class Sender:
         self.levels = conf.task_repr_maxlevels
         self.protocol_1 = conf.task_protocol == 1
         self.inherit_priority = conf.task_inherit_parent_priority
-        self._limits = [self.defaults.get("time_limit"), self.defaults.get("soft_time_limit")]
-        self.template["timelimit"] = self._limits
-        self.template["ignore_result"] = bool(self.defaults.get("ignore_result"))
-        self._plain_queue = self._find_plain_queue()
-
-    def _find_plain_queue(self) -> Queue | None:
-        """The queue of calls without options, when all that is special about them stands in the template."""
-        app = self.app
-        if self.protocol_1 or self.inherit_priority or not app.router.plain or set(self.defaults) - _IN_TEMPLATE:
-            return None
-        name = self.defaults.get("queue") or app.conf.task_default_queue
-        queue: Queue = app.queues[name] if isinstance(name, str) else name
-        return queue if queue.bindings[0].exchange.type == "direct" else None
+        self._delays = BrokerCapability.DELAY in app.broker_capabilities
+        self._has_reply_to = app.has_reply_to
+        self._reply_to: str | None = None
+        self._connections = app.connections
+        self._backend: Any = None
+        self._plans: dict[tuple[Any, ...], Plan] = {}
 
     def make(self, args: Any, kwargs: Any, options: Mapping[str, Any]) -> tuple[str, Outgoing]:
         """The id and the message of one call.
@@ -86,51 +67,92 @@ class Sender:
             raise TypeError(f"task args must be a list or tuple, not {type(args).__name__}")
         if kwargs is None:
             kwargs = {}
-        elif not isinstance(kwargs, Mapping):
+        elif kwargs.__class__ is not dict and not isinstance(kwargs, Mapping):
             raise TypeError(f"task keyword arguments must be a mapping, not {type(kwargs).__name__}")
-        queue = self._plain_queue
-        if options or queue is None:
-            return self._make_with(args, kwargs, {**self.defaults, **options})
-        task_id = uuid()
-        headers = self.template.copy()
-        headers["id"] = headers["root_id"] = task_id
-        headers["argsrepr"] = brief(args, 1024, self.levels)
-        headers["kwargsrepr"] = brief(kwargs, 1024, self.levels)
-        body, content_type, content_encoding = self._encode((args, kwargs, NO_EMBED), self.serializer, headers)
-        message = Message(
-            body,
-            queue.name,
-            "",
-            content_type,
-            content_encoding,
-            headers,
-            task_id,
-            self.app.reply_to,
-            self.priority,
-            self.delivery_mode,
-        )
-        return task_id, Outgoing(message, queue)
+        if self._has_reply_to and (self._backend is None or self._backend is not self._connections.current_backend):
+            self._backend = self._connections.backend()
+            self._reply_to = self._backend.reply_to
+            self._plans.clear()
+        key = key_of(options, self.defaults) if options else ()
+        try:
+            plan = self._plans.get(key) if key is not None else None
+        except TypeError:  # an option that cannot be compared; its plan is used once
+            key = plan = None
+        if plan is None:
+            plan = self._plan(key, args, kwargs, options)
+        if options or plan.own or plan.protocol_1:
+            return self._make_with(plan, args, kwargs, {**plan.own, **options} if plan.own else options)
+        headers = plan.headers.copy()
+        task_id = headers["id"] = headers["root_id"] = uuid()
+        headers["argsrepr"] = brief(args, 1024, self.levels) if args else str(args)
+        headers["kwargsrepr"] = brief(kwargs, 1024, self.levels) if kwargs else "{}"
+        return task_id, self._finish(plan, headers, (args, kwargs, NO_EMBED), task_id)
 
-    def _encode(
-        self, value: Any, serializer: str, headers: dict[str, Any], compression: str | None = None
-    ) -> tuple[bytes, str, str]:
-        content = self.app.content
-        body, content_type, content_encoding = content.dumps(value, serializer)
-        compression = compression or self.compression
-        if compression:
-            body, headers["compression"] = content.compress(body, compression)
-        return body, content_type, content_encoding
-
-    def _make_with(self, args: Any, kwargs: Any, options: dict[str, Any]) -> tuple[str, Outgoing]:
+    def _plan(self, key: tuple[Any, ...] | None, args: Any, kwargs: Any, options: Mapping[str, Any]) -> Plan:
+        """A new plan for these options, kept when later calls with the same ``key`` need no other."""
         app = self.app
-        options = app.router.route(
-            options, options.get("route_name") or self.name, args, kwargs, app.tasks.get(self.name)
-        )
-        task_id = options.get("task_id") or uuid()
+        merged: dict[str, Any] = {**self.defaults, **options}
+        asked = app.router.by_arguments(merged)
+        merged = app.router.route(merged, merged.get("route_name") or self.name, args, kwargs, app.tasks.get(self.name))
+        protocol_1 = self.protocol_1 or merged.get("task_protocol") == 1
         headers = self.template.copy()
+        headers["timelimit"] = [merged.get("time_limit"), merged.get("soft_time_limit")]
+        headers["ignore_result"] = bool(merged.get("ignore_result"))
+        priority = merged.get("priority", self.priority)
+        inherited = priority is None and self.inherit_priority
+        if inherited:
+            priority = app.inherited_priority()
+        if priority is not None and (not isinstance(priority, int) or isinstance(priority, bool)):
+            raise ConfigurationError(f"a priority is a whole number, not {priority!r}")
+        exchange, routing_key = self._address(merged)
+        mode, expiration = merged.get("delivery_mode"), merged.get("expiration")
+        plan = Plan(
+            headers=headers,
+            queue=merged.get("queue") if not merged.get("exchange") else None,
+            routing_key=routing_key,
+            exchange=exchange,
+            serializer=merged.get("serializer") or self.serializer,
+            compression=merged.get("compression") or self.compression,
+            reply_to=merged.get("reply_to") or self._reply_to,
+            priority=priority,
+            delivery_mode=self.delivery_mode if mode is None else (1 if mode in (1, "transient") else 2),
+            expiration=float(expiration) if expiration is not None else None,
+            protocol_1=protocol_1,
+            own={
+                name: value
+                for name, value in merged.items()
+                if name in OWN and name not in options and name != "ignore_result"
+            },
+            times=bool(merged.keys() & TIMES),
+            embeds=bool(merged.keys() & EMBED_OPTIONS.keys()),
+        )
+        if key is not None and not (asked or inherited or protocol_1 or plan.serializer == RAW):
+            plan.form = form_of(merged)
+            if len(self._plans) >= _MOST_PLANS:
+                self._plans.clear()
+            self._plans[key] = plan
+        return plan
+
+    def _address(self, options: Mapping[str, Any]) -> tuple[str, str]:
+        """The exchange, empty for straight to the queue, and the routing key."""
+        queue, exchange, routing_key = options.get("queue"), options.get("exchange"), options.get("routing_key")
+        exchange = getattr(exchange, "name", exchange)
+        if queue is not None and not exchange:
+            first = queue.bindings[0]
+            if first.exchange.type == "direct":
+                return "", queue.name
+            return first.exchange.name, routing_key or first.routing_key
+        if not routing_key:
+            conf = self.app.conf
+            routing_key = conf.task_default_routing_key or conf.task_default_queue
+        return exchange or "", routing_key
+
+    def _make_with(self, plan: Plan, args: Any, kwargs: Any, options: Mapping[str, Any]) -> tuple[str, Outgoing]:
+        task_id = options.get("task_id") or uuid()
+        headers = plan.headers.copy()
         headers["id"] = task_id
         for option, value in options.items():
-            header = _HEADER_OPTIONS.get(option)
+            header = HEADER_OPTIONS.get(option)
             if header is not None and value is not None:
                 headers[header] = value
         headers["root_id"] = headers["root_id"] or task_id
@@ -138,86 +160,87 @@ class Sender:
             headers["argsrepr"] = brief(args, 1024, self.levels)
         if headers["kwargsrepr"] is None:
             headers["kwargsrepr"] = brief(kwargs, 1024, self.levels)
-        headers["timelimit"] = [options.get("time_limit"), options.get("soft_time_limit")]
-        eta = None
-        if options.keys() & _TIMES:
+        delay = None
+        if plan.times:
+            app = self.app
             now = app.now()
-            eta = _point(options.get("eta"), options.get("countdown"), now, app.timezone, "eta", "countdown")
-            expires = _expires(options.get("expires"), now, app.timezone)
+            eta = expires = None
+            if options.get("countdown") is not None or options.get("eta") is not None:
+                eta = _point(options.get("eta"), options.get("countdown"), now, app, "eta", "countdown")
+            if options.get("expires") is not None:
+                expires = _expires(options["expires"], now, app)
             headers["eta"] = eta.isoformat() if eta is not None else None
             headers["expires"] = expires.isoformat() if expires is not None else None
+            if eta is not None and self._delays:
+                delay = max((eta - now).total_seconds(), 0.0)
         stamped = options.get("stamped_headers")
         if stamped:
             headers["stamped_headers"] = list(stamped)
             headers["stamps"] = {name: options.get(name) for name in stamped}
-        else:
-            headers["stamps"] = {}
-        if options.get("headers"):
-            headers.update(options["headers"])
-        embed: Any = NO_EMBED
-        if options.keys() & _EMBED_OPTIONS.keys():
-            embed = {name: options.get(option) or None for option, name in _EMBED_OPTIONS.items()}
-            for name in ("callbacks", "errbacks"):
-                if embed[name] is not None and (
-                    isinstance(embed[name], Mapping) or not isinstance(embed[name], list | tuple)
-                ):
-                    embed[name] = [embed[name]]
+        given = options.get("headers")
+        if given:
+            headers.update(given)
+        embed = _embed(self.name, options) if plan.embeds else NO_EMBED
         content: Any = (args, kwargs, embed)
-        sent_headers = headers
-        if self.protocol_1 or options.get("task_protocol") == 1:
+        if plan.protocol_1:
             content = protocol_1_body(headers, args, kwargs, embed)
-            sent_headers = dict(options.get("headers") or {})
-        body, content_type, content_encoding = self._encode(
-            content, options.get("serializer") or self.serializer, sent_headers, options.get("compression")
-        )
-        message = self._address(body, content_type, content_encoding, sent_headers, options, task_id)
-        if eta is not None and BrokerCapability.DELAY in app.broker_capabilities:
-            message.delay = max((eta - now).total_seconds(), 0.0)
-        queue = options.get("queue")
-        return task_id, Outgoing(message, queue if not options.get("exchange") else None)
+            headers = dict(given or {})
+        outgoing = self._finish(plan, headers, content, options.get("correlation_id") or task_id)
+        outgoing.message.delay = delay
+        return task_id, outgoing
 
-    def _address(
-        self,
-        body: bytes,
-        content_type: str,
-        content_encoding: str,
-        headers: dict[str, Any],
-        options: Mapping[str, Any],
-        task_id: str,
-    ) -> Message:
-        queue, exchange, routing_key = options.get("queue"), options.get("exchange"), options.get("routing_key")
-        exchange = getattr(exchange, "name", exchange)
-        if queue is not None and not exchange:
-            first = queue.bindings[0]
-            if first.exchange.type == "direct":
-                exchange, routing_key = "", queue.name
-            else:
-                exchange, routing_key = first.exchange.name, routing_key or first.routing_key
-        elif not routing_key:
-            routing_key = self.app.conf.task_default_routing_key or self.app.conf.task_default_queue
-        priority = options.get("priority", self.priority)
-        if priority is None and self.inherit_priority:
-            priority = self.app.inherited_priority()
-        if priority is not None and (not isinstance(priority, int) or isinstance(priority, bool)):
-            raise ConfigurationError(f"a priority is a whole number, not {priority!r}")
-        mode = options.get("delivery_mode")
-        expiration = options.get("expiration")
-        return Message(
+    def _finish(self, plan: Plan, headers: dict[str, Any], content: Any, correlation_id: str) -> Outgoing:
+        """Write the body, and put all together."""
+        empty = plan.form is not None and content == _EMPTY
+        if empty and plan.empty is not None:
+            body, content_type, content_encoding = plan.empty
+        else:
+            codec = self._parts.get("content") or self.app.content
+            try:
+                body, content_type, content_encoding = codec.dumps(content, plan.serializer)
+            except EncodeError as error:
+                if isinstance(content, tuple):
+                    raise named(codec, plan.serializer, self.name, content, error) from error
+                raise
+            if plan.compression:
+                body, headers["compression"] = codec.compress(body, plan.compression)
+            elif empty:
+                plan.empty = (body, content_type, content_encoding)
+        message = Message(
             body,
-            routing_key,
-            exchange or "",
+            plan.routing_key,
+            plan.exchange,
             content_type,
             content_encoding,
             headers,
-            options.get("correlation_id") or task_id,
-            options.get("reply_to") or self.app.reply_to,
-            priority,
-            self.delivery_mode if mode is None else (1 if mode in (1, "transient") else 2),
-            float(expiration) if expiration is not None else None,
+            correlation_id,
+            plan.reply_to,
+            plan.priority,
+            plan.delivery_mode,
+            plan.expiration,
+            form=plan.form,
         )
+        return Outgoing(message, plan.queue)
 
 
-def _point(at: Any, seconds: Any, now: datetime, tz: Any, at_name: str, seconds_name: str) -> datetime | None:
+def _embed(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of the body that says what follows.
+
+    Raises:
+        InvalidTaskError: a callback or errback is no signature, or one that no worker would take.
+    """
+    embed = {what: options.get(option) or None for option, what in EMBED_OPTIONS.items()}
+    for what in ("callbacks", "errbacks"):
+        value = embed[what]
+        if value is not None and (isinstance(value, Mapping) or not isinstance(value, list | tuple)):
+            embed[what] = [value]
+    # A chain and a chord are checked where they are sent, so that those in them need not be, once for each.
+    if embed["callbacks"] is not None or embed["errbacks"] is not None:
+        check_embedded({"callbacks": embed["callbacks"], "errbacks": embed["errbacks"]}, None, name)
+    return embed
+
+
+def _point(at: Any, seconds: Any, now: datetime, app: Any, at_name: str, seconds_name: str) -> datetime | None:
     if seconds is not None and seconds != 0:
         if isinstance(seconds, timedelta):
             seconds = seconds.total_seconds()
@@ -228,12 +251,12 @@ def _point(at: Any, seconds: Any, now: datetime, tz: Any, at_name: str, seconds_
         return None
     if not isinstance(at, datetime | str):
         raise ValueError(f"{at_name} is a datetime or ISO 8601 text, not {at!r}")
-    return moment.read(at, tz)
+    return moment.read(at, app.timezone)
 
 
-def _expires(value: Any, now: datetime, tz: Any) -> datetime | None:
+def _expires(value: Any, now: datetime, app: Any) -> datetime | None:
     if value is None or isinstance(value, datetime | str):
-        return moment.read(value, tz)
+        return moment.read(value, app.timezone)
     if isinstance(value, timedelta):
         return moment.after(value.total_seconds(), now)
     if isinstance(value, int | float) and not isinstance(value, bool):

@@ -179,14 +179,8 @@ class Task:
             options["shadow"] = shadow
         app = self.app
         if app.always_eager:
-            return self._apply_eagerly(args, kwargs, options)
+            return self.apply(args, kwargs, **options)
         return app.send(self.name, args, kwargs, options, task=self)
-
-    def _apply_eagerly(self, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
-        content, serializer = self.app.content, options.get("serializer") or self.serializer
-        body, content_type, encoding = content.dumps([list(args or ()), dict(kwargs or {})], serializer)
-        args, kwargs = content.loads(body, content_type, encoding, accept=[serializer])
-        return self.apply(args, kwargs, **options)
 
     def shadow_name(self, args: Any, kwargs: Any, options: Mapping[str, Any]) -> str | None:
         """Another name for this call in logs and monitors. Default: None."""
@@ -227,6 +221,9 @@ class Task:
 
         Args:
             throw: re-raise the task's error; by default ``task_eager_propagates``.
+
+        Raises:
+            EncodeError: the arguments cannot be serialised.
         """
         return self.app.run_eagerly(  # type: ignore[no-any-return]
             self,
@@ -237,6 +234,8 @@ class Task:
             task_id=task_id,
             retries=retries,
             throw=throw,
+            logfile=logfile,
+            loglevel=loglevel,
             headers=headers,
             **options,
         )
@@ -329,11 +328,18 @@ class Task:
             options.setdefault("queue", info["routing_key"])
         return self.signature(args, kwargs, task=self.name, **options)
 
+    subtask_from_request = signature_from_request
+
     def update_state(
         self, task_id: str | None = None, state: str | None = None, meta: Any = None, **kwargs: Any
     ) -> None:
-        """Store a state of one's own, with its details, for whoever looks at the result."""
+        """Store a state of one's own, with its details, for whoever looks at the result.
+
+        Of an eager run nothing is stored unless ``task_store_eager_result`` says so.
+        """
         request = self.request
+        if request.is_eager and not self.store_eager_result and task_id in (None, request.id):
+            return
         task_id = task_id or request.id
         if task_id is None:
             raise RuntimeError(f"{self.name}.update_state needs a task_id outside of a running task")

@@ -26,7 +26,7 @@ class TaskFactory:
         self._app = app
         self._tasks = tasks
 
-    def builtin(self, name: str, function: Callable[..., Any]) -> None:
+    def builtin(self, name: str, function: Callable[..., Any], **options: Any) -> None:
         """Register one of the framework's own tasks, a function whose first argument is the app."""
 
         def run(self: Task, *args: Any, **kwargs: Any) -> Any:
@@ -34,7 +34,7 @@ class TaskFactory:
 
         run.__doc__ = function.__doc__
         run.__module__ = function.__module__
-        self.from_function(run, name=name, bind=True, typing=False)
+        self.from_function(run, name=name, bind=True, typing=False, **options)
 
     def decorate(self, function: Callable[..., Any], options: dict[str, Any]) -> Any:
         """What ``@app.task(**options)`` makes of a function."""
@@ -62,10 +62,13 @@ class TaskFactory:
             base = import_object(base)
         base = base or app.task_cls
         run = function
+        bases: tuple[Any, ...] = (base,)
         pydantic_options = {key: options.pop(key) for key in list(options) if key.startswith("pydantic")}
         if pydantic_options.get("pydantic"):
             wrap = import_object("umbel.app.pydantic_task:validating")
             run = wrap(app, function, bound=bind, name=name, options=pydantic_options)
+            bases = (import_object("umbel.app.pydantic_task:Dumping"), base)
+            options["dump_arguments"] = staticmethod(run.dump_arguments)
         members = {
             "app": app,
             "name": name,
@@ -76,7 +79,7 @@ class TaskFactory:
             "__header__": staticmethod(function),
             **options,
         }
-        kind = type(function.__name__, (base,), members)
+        kind = type(function.__name__, bases, members)
         task: Task = kind()
         if options.get("typing", getattr(base, "typing", True)) and self._app.strict_typing:
             task._check = call_check(function, bound=bind)

@@ -14,17 +14,22 @@ from typing import Any
 
 from umbel.app import outbox
 from umbel.app.exception_info import ExceptionInfo
-from umbel.app.outcome import TaskOutcome, Verdict
+from umbel.app.outcome import TaskOutcome, Verdict, pack_record
 from umbel.app.task import Task
 from umbel.canvas import follow_up
 from umbel.model import current, signals, states
 from umbel.model.brief import brief
-from umbel.model.exceptions import Ignore, Reject, Retry
+from umbel.model.exceptions import Ignore, Reject, Replaced, Retry
 from umbel.model.request import Context
 from umbel_kernel.errors import SoftTimeLimitExceeded, TimeLimitExceeded, UmbelError
 from umbel_kernel.spi.backend import Record
 
 logger = logging.getLogger("umbel.app.trace")
+_PRERUN, _SUCCESS, _POSTRUN = signals.task_prerun, signals.task_success, signals.task_postrun
+_ACK = Verdict.ACK.value
+
+LONGEST_TRACEBACK = 10_000
+"""Characters of the longest traceback that is logged whole. What is stored of it is whole."""
 
 
 def overrides(task: Any, name: str) -> bool:
@@ -38,7 +43,7 @@ class Tracer:
     Args:
         task: the task.
         app: its app.
-        eager: run for a caller in the same process: results are stored only when the task says so.
+        eager: run for a caller in the same process, which stores results itself, when the task says so.
     """
 
     def __init__(self, task: Any, app: Any, *, eager: bool = False) -> None:
@@ -55,10 +60,10 @@ class Tracer:
         self.track_started: bool = bool(task.track_started) and not eager
         self.ignore_result: bool = bool(task.ignore_result)
         self.store_errors: bool = bool(task.store_errors_even_if_ignored)
-        self.stores: bool = bool(task.store_eager_result) if eager else True
         self.throws: tuple[type[BaseException], ...] = tuple(task.throws or ())
         self.longest: int = task.resultrepr_maxsize
         self.levels: int = app.conf.task_repr_maxlevels
+        self.watched = bool(self.before_start or self.on_success or self.after_return or self.track_started)
 
     def __call__(self, request: Context, args: Any, kwargs: Any) -> TaskOutcome:
         """Run the task. Raises nothing but what ends the process (SystemExit, KeyboardInterrupt)."""
@@ -74,25 +79,68 @@ class Tracer:
                 self.before_start(task_id, args, kwargs)
             value = self.call(*args, **kwargs)
             outcome = self._succeeded(request, args, kwargs, value, start)
-        except Reject as error:
-            outcome = self._rejected(request, error, start)
-        except Ignore as error:
-            outcome = TaskOutcome(task_id, self.name, states.IGNORED, perf_counter() - start, str(error), value=error)
-            self._log(logging.INFO, "Task %(name)s[%(id)s] ignored", outcome)
-            self._end(request, args, kwargs, outcome, None)
-        except Retry as error:
-            outcome = self._retried(request, args, kwargs, error, start)
         except Exception as error:
-            outcome = self._failed(request, args, kwargs, error, start)
+            outcome = self._raised(request, args, kwargs, error, start)
         finally:
             current.pop_task(token)
         if request.outgoing:
             outcome.outgoing = [*request.outgoing, *outcome.outgoing]
         return outcome
 
+    def packed(self, request: Context, args: Any, kwargs: Any) -> tuple[Any, ...]:
+        """Run the task and return its outcome packed; does for a plain task only what such a one needs."""
+        if (
+            self.watched
+            or _PRERUN._receivers
+            or _SUCCESS._receivers
+            or _POSTRUN._receivers
+            or request.chain
+            or request.callbacks
+            or request.chord
+            or logger.isEnabledFor(logging.INFO)
+        ):
+            return self(request, args, kwargs).pack()
+        token = current.push_task(self.task, request)
+        start = perf_counter()
+        try:
+            value = self.call(*args, **kwargs)
+            seconds = perf_counter() - start
+            record = None
+            if not (self.ignore_result or request.ignore_result):
+                record = pack_record(self._record(request, states.SUCCESS, value))
+        except Exception as error:
+            outcome = self._raised(request, args, kwargs, error, start)
+        else:
+            if not request.outgoing:
+                return (request.id or "", self.name, states.SUCCESS, seconds, "", _ACK, record, None, None)
+            outcome = TaskOutcome(request.id or "", self.name, states.SUCCESS, seconds)
+            outcome.record = None if record is None else Record(*record)
+        finally:
+            current.pop_task(token)
+        if request.outgoing:
+            outcome.outgoing = [*request.outgoing, *outcome.outgoing]
+        return outcome.pack()
+
+    def _raised(self, request: Context, args: Any, kwargs: Any, error: Exception, start: float) -> TaskOutcome:
+        if isinstance(error, Reject):
+            return self._rejected(request, error, start)
+        if isinstance(error, Replaced):
+            try:
+                return self._succeeded(request, args, kwargs, error.value, start)
+            except Exception as problem:
+                return self._failed(request, args, kwargs, problem, start)
+        if isinstance(error, Ignore):
+            outcome = TaskOutcome(
+                request.id or "", self.name, states.IGNORED, perf_counter() - start, str(error), value=error
+            )
+            self._log(logging.INFO, "Task %(name)s[%(id)s] ignored", outcome)
+            self._end(request, args, kwargs, outcome, None)
+            return outcome
+        if isinstance(error, Retry):
+            return self._retried(request, args, kwargs, error, start)
+        return self._failed(request, args, kwargs, error, start)
+
     def _wants_record(self, request: Context, *, failed: bool = False) -> bool:
-        if not self.stores:
-            return False
         if self.ignore_result or request.ignore_result:
             return failed and self.store_errors
         return True
@@ -145,7 +193,7 @@ class Tracer:
         if self._wants_record(request, failed=True):
             try:
                 outcome.record = self._record(request, states.FAILURE, error, einfo.traceback)
-                if request.chain or (request.chord and chord):
+                if not self.eager and (request.chain or (request.chord and chord)):
                     # Tasks that fail with this one are stored below; who hears of them finds this one failed too.
                     self.app.backend.store([outcome.record])
                     outcome.record = None
@@ -235,10 +283,18 @@ class Tracer:
                 "exc": outcome.text,
                 "return_value": outcome.text,
                 "runtime": outcome.runtime,
-                "traceback": outcome.traceback,
+                "traceback": _cut(outcome.traceback),
                 "state": outcome.state,
             }
             logger.log(level, text, data, extra={"data": data})
+
+
+def _cut(traceback: str | None) -> str | None:
+    """A traceback for the log: an error's message may be of any length."""
+    if traceback is None or len(traceback) <= LONGEST_TRACEBACK:
+        return traceback
+    half = LONGEST_TRACEBACK // 2
+    return f"{traceback[:half]}\n... {len(traceback) - 2 * half} characters left out ...\n{traceback[-half:]}"
 
 
 def _failure_verdict(error: BaseException) -> Verdict:

@@ -6,12 +6,14 @@ from umbel.canvas.chunks import chunks
 from umbel.canvas.group import group
 from umbel.canvas.mapping import xmap, xstarmap
 from umbel.canvas.signature import Signature, maybe_signature, signature
+from umbel.canvas.stamping import StampingVisitor
 
 subtask = signature
 maybe_subtask = maybe_signature
 
 __all__ = [
     "Signature",
+    "StampingVisitor",
     "_chain",
     "_chord",
     "chain",

@@ -7,17 +7,10 @@ from typing import Any
 
 from umbel.canvas.chord import _chord
 from umbel.canvas.chunks import chunks as _chunks
-from umbel.canvas.follow_up import fail_body, send_body
 from umbel.canvas.group import group as _group
-from umbel.canvas.signature import maybe_signature, signature
-from umbel.model.brief import brief
+from umbel.canvas.signature import maybe_signature
+from umbel.canvas.unlocking import chord_unlock
 from umbel.model.current import get_current_task
-from umbel.model.exceptions import ChordError
-from umbel.results.group_result import GroupResult
-from umbel.results.joining import allow_join_result
-
-_FOREVER = 2**31
-"""More looks at a chord than can be taken: a task's own limit on retries is not meant for them."""
 
 
 def backend_cleanup(app: Any) -> None:
@@ -32,19 +25,19 @@ def accumulate(app: Any, *args: Any, index: int | None = None, **kwargs: Any) ->
 
 def xmap(app: Any, task: Mapping[str, Any], it: Iterable[Any]) -> list[Any]:
     """Call a task with each item."""
-    run = signature(task, app=app).type
+    run = maybe_signature(task, app=app).type
     return [run(item) for item in it]
 
 
 def xstarmap(app: Any, task: Mapping[str, Any], it: Iterable[Any]) -> list[Any]:
     """Call a task with the members of each item."""
-    run = signature(task, app=app).type
+    run = maybe_signature(task, app=app).type
     return [run(*item) for item in it]
 
 
 def chunks(app: Any, task: Mapping[str, Any], it: Iterable[Any], n: int) -> Any:
-    """Send a task's calls in parcels."""
-    return _chunks.apply_chunks(maybe_signature(task, app=app), it, n, app=app)
+    """Let parcels of a task's calls take the place of this one, so that its result is the list of theirs."""
+    return get_current_task().replace(_chunks(maybe_signature(task, app=app), it, n, app=app).group())
 
 
 def group(
@@ -77,36 +70,6 @@ def chord(
     )
 
 
-def chord_unlock(
-    app: Any,
-    group_id: str,
-    callback: Any,
-    interval: float | None = None,
-    max_retries: int | None = None,
-    result: Iterable[Any] = (),
-    **kwargs: Any,
-) -> None:
-    """Look whether a chord's header is complete, and send its body; if it is not, look again later.
-
-    For result stores that cannot count.
-    """
-    header = GroupResult(group_id, [app.backend.result_from_tuple(member) for member in result], app=app)
-    if not header.ready():
-        again = app.conf.result_chord_retry_interval if interval is None else interval
-        raise get_current_task().retry(countdown=again, max_retries=_FOREVER if max_retries is None else max_retries)
-    # All is known by now, so nothing is waited for.
-    with allow_join_result():
-        try:
-            values = header.join(timeout=0)
-        except Exception as error:
-            # Whatever a member raised: the error of a task, by its own class.
-            failed = ChordError(f"a member of the header, group {group_id}, raised {brief(error, 500)}")
-            failed.__cause__ = error
-            fail_body(app, callback, failed)
-            return
-    send_body(app, callback, values)
-
-
 BUILTIN_TASKS: dict[str, Callable[..., Any]] = {
     "celery.accumulate": accumulate,
     "celery.backend_cleanup": backend_cleanup,
@@ -119,3 +82,9 @@ BUILTIN_TASKS: dict[str, Callable[..., Any]] = {
     "celery.starmap": xstarmap,
 }
 """By name."""
+
+BUILTIN_OPTIONS: dict[str, dict[str, Any]] = {
+    # Nobody looks at a chord but this one task, so it must not be lost.
+    "celery.chord_unlock": {"acks_late": True, "ignore_result": True},
+}
+"""By name, where a task has other options than the app's defaults."""

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import functools
-import operator
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from umbel.canvas.chord import _chord, ends_in_group, first_of, follow, is_empty_group
+from umbel.canvas.chord import _chord, ends_in_group, first_of, follow
+from umbel.canvas.composite import Composite, is_nothing
 from umbel.canvas.group import group
-from umbel.canvas.signature import Signature, _given, as_list, maybe_signature, shorten
+from umbel.canvas.parts import as_list, members_of, shorten, shown
+from umbel.canvas.signature import Signature, _given, maybe_signature
+from umbel.canvas.stamping import stamp_parts
 from umbel.model.current import joins
-from umbel.model.states import IGNORED, REJECTED
+from umbel.model.states import SUCCESS
 from umbel.results.eager_result import EagerResult
+from umbel.wire.embedded import check_embedded
 
 
 @Signature.register_type("chain")
-class _chain(Signature):
+class _chain(Composite):
     """A chain as it is kept and sent; ``chain(...)`` makes one.
 
     Args:
@@ -26,37 +29,24 @@ class _chain(Signature):
     """
 
     def __init__(self, *tasks: Any, **options: Any) -> None:
-        steps = tasks[0] if len(tasks) == 1 and not isinstance(tasks[0], dict) else tasks
+        steps: Any = tasks[0] if len(tasks) == 1 and not isinstance(tasks[0], dict) else tasks
         app = options.pop("app", None)
-        super().__init__("celery.chain", (), {"tasks": list(steps)}, options, subtask_type="chain", app=app)
-
-    @property
-    def tasks(self) -> list[Any]:
-        """The steps."""
-        return self["kwargs"]["tasks"]  # type: ignore[no-any-return]
-
-    @tasks.setter
-    def tasks(self, value: list[Any]) -> None:
-        self["kwargs"]["tasks"] = value
-
-    def _adopt(self) -> None:
-        self.tasks = [maybe_signature(task, app=self._app) for task in self["kwargs"].get("tasks") or ()]
-
-    def _separate(self) -> None:
-        self.tasks = [maybe_signature(task, app=self._app, clone=True) for task in self.tasks]
-
-    def _inner_app(self) -> Any:
-        return next((task.app for task in self.tasks if isinstance(task, Signature)), None)
+        super().__init__(
+            "celery.chain", (), {"tasks": members_of(steps, "a chain")}, options, subtask_type="chain", app=app
+        )
 
     # Composing
 
     @classmethod
     def compose(cls, first: Any, second: Any) -> Any:
         """What ``first | second`` is: a chain, or a chord where a group is followed by something."""
-        if is_empty_group(second):
+        if is_nothing(second):
             return first
-        if isinstance(second, group) and len(second.tasks) == 1:
-            return cls.compose(first, maybe_signature(second.tasks[0], app=second._app))
+        if is_nothing(first):
+            return _fold([], [second], cls, first._app)
+        alone = second.alone() if isinstance(second, group) else None
+        if alone is not None:
+            return cls.compose(first, alone)
         if isinstance(first, group):
             return _chord(first, body=second, app=first._app)
         if isinstance(first, _chord) and not isinstance(second, group | _chain):
@@ -67,25 +57,59 @@ class _chain(Signature):
             return cls(first, *(second.unchain_tasks() if isinstance(second, _chain) else [second]), app=first._app)
         return _fold(first.unchain_tasks(), [second], type(first), first._app)
 
+    @classmethod
+    def extend(cls, first: Any, second: Any) -> Any:
+        """``first | second`` where nobody else has either: both may be changed, where ``|`` makes copies. So a row of
+        groups and tasks, each of which is in the body of a chord in the body of the one before, is built in one pass.
+        """
+        if isinstance(first, _chord) and not isinstance(second, group | _chain) and not is_nothing(second):
+            first.body = cls.extend(first.body, second)
+            return first
+        if isinstance(first, _chain) and first.tasks and not first._has_its_own():
+            return _fold(first.tasks, [second], type(first), first._app, owned=True)
+        return first | second
+
     def unchain_tasks(self) -> list[Any]:
         """Copies of the steps, with the chain's callbacks on the last and its errbacks on all."""
-        steps = [maybe_signature(task, app=self._app, clone=True) for task in self.tasks]
-        if steps:
-            for callback in as_list(self["options"].get("link")):
-                steps[-1].link(callback)
-        for errback in as_list(self["options"].get("link_error")):
-            for step in steps:
-                step.link_error(errback)
-        return steps
+        if self._has_its_own():
+            return self._unbroken()
+        return [maybe_signature(task, app=self._app, clone=True) for task in self.tasks]
 
-    def _steps(self, args: Any = None, kwargs: Any = None) -> list[Any]:
-        """Copies of the steps as they will run.
+    def _has_its_own(self) -> bool:
+        """Whether the chain has arguments, callbacks or errbacks, which are its steps' in the end."""
+        options = self["options"]
+        return bool(self["args"] or self["immutable"] or options.get("link") or options.get("link_error"))
+
+    def _steps(self) -> list[Any]:
+        """Copies of the steps as they will run, with what the chain has for them: arguments, callbacks, errbacks.
 
         No chain is left inside, groups followed by something are chords, only the last step may be a group, and no
         chord's body is a chain: what follows the body's first task is a step of its own, so that the members of the
         header do not each carry all of it.
         """
-        return _in_order(self.unchain_tasks(), args, kwargs)
+        steps = self._unbroken()
+        if steps:
+            steps[-1] = steps[-1]._expanded()
+        return steps
+
+    def _unbroken(self) -> list[Any]:
+        """The same, but for chunks at the end, which stay what they are until the chain is sent."""
+        flat: list[Any] = []
+        for task in self.tasks:
+            flat += _flat(maybe_signature(task, app=self._app, clone=True))
+        if not flat:
+            return [group(app=self._app)] if self.tasks else []
+        if self["args"]:
+            flat[0] = flat[0].clone(self["args"])
+        if self["immutable"]:
+            flat[0].set_immutable(True)
+        steps = _in_order(flat)
+        for callback in as_list(self["options"].get("link")):
+            steps[-1].link(callback)
+        for errback in as_list(self["options"].get("link_error")):
+            for step in steps:
+                step.link_error(errback)
+        return steps
 
     # Sending
 
@@ -104,6 +128,7 @@ class _chain(Signature):
             ValueError: the chain is empty, so it has no result.
         """
         self.tasks = self._steps()
+        self["args"] = ()
         self["options"].pop("link", None)
         self["options"].pop("link_error", None)
         last_id = self["options"].get("task_id") or _id
@@ -125,8 +150,6 @@ class _chain(Signature):
         if app.conf.task_always_eager:
             with joins(True):
                 return self.apply(args, kwargs, **options)
-        if self["immutable"]:
-            args = kwargs = None
         _, _, options = self._merge(options=_given(options))
         take = options.pop
         following = list(take("chain", None) or ())
@@ -135,7 +158,7 @@ class _chain(Signature):
         body, root_id, parent_id = take("chord", None), take("root_id", None), take("parent_id", None)
         unlinked = self.clone()
         unlinked["options"] = {}
-        steps = unlinked._steps((*(args or ()), *self["args"]), kwargs)
+        steps = unlinked._steps()
         if not steps:
             return None
         if following and ends_in_group(steps[-1]):
@@ -150,37 +173,48 @@ class _chain(Signature):
         # Celery's order: the worker takes the next step from the end.
         ahead = [*following, *reversed(rest)]
         if ahead:
+            check_embedded({"chain": ahead}, self.TYPES, first.task)
             options["chain"] = ahead
-        sent = first.apply_async(root_id=root_id, parent_id=parent_id, **options)
+        sent = first.apply_async(args, kwargs, root_id=root_id, parent_id=parent_id, **options)
         return result if rest else sent
 
     def apply(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
-        """Run all steps here and now; returns the last one's result."""
+        """Run the steps here and now; returns the last one's result, or that of the first which did not end well."""
+        whole = self.clone()
+        for name, link in (("link", whole.link), ("link_error", whole.link_error)):
+            for callback in as_list(options.pop(name, None)):
+                link(callback)
         _, _, options = self._merge(options=_given(options))
-        callbacks = as_list(options.pop("link", None))
-        unlinked = self.clone()
-        unlinked["options"] = {}
-        steps = unlinked._steps((*(args or ()), *self["args"]), kwargs)
+        options = {name: value for name, value in options.items() if name not in ("link", "link_error")}
+        last_id = options.pop("task_id", None)
+        steps = whole._steps()
         last: Any = None
         for step in steps:
-            if step is steps[-1]:
-                for callback in callbacks:
-                    step.link(callback)
-            with joins(True):
-                given = () if last is None else (last.get(),)
-            result = step.apply(given, **options)
+            if step is steps[-1] and last_id is not None:
+                options["task_id"] = last_id
+            if last is None:
+                result = step.apply(args, kwargs, **options)
+            else:
+                with joins(True):
+                    given = (last.get(),)
+                result = step.apply(given, **options)
             first_of(result).parent = last
             last = result
-            if isinstance(result, EagerResult) and result.state in (IGNORED, REJECTED):
-                break
+            if isinstance(result, EagerResult):
+                if result.state != SUCCESS:
+                    break
+                options = {**options, "root_id": options.get("root_id") or result.id, "parent_id": result.id}
         return last
+
+    def stamp(self, visitor: Any = None, append_stamps: bool = False, **headers: Any) -> Any:
+        """Stamp its tasks; see ``Signature.stamp``."""
+        self.tasks = [maybe_signature(task, app=self._app) for task in self.tasks]
+        stamp_parts(self, self.tasks, visitor, append_stamps, headers, "chain")
+        return self
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Send it, with these arguments for the first step."""
         return self.apply_async(args, kwargs) if self.tasks else None
-
-    def __bool__(self) -> bool:
-        return True
 
     def __repr__(self) -> str:
         if not self.tasks:
@@ -204,7 +238,7 @@ class chain(_chain):
             return super().__new__(cls)
         if options:
             return super().__new__(cls)
-        composed = _fold([], list(steps), _chain, None)
+        composed = _fold([], members_of(steps, "a chain"), _chain, None)
         if cls is not chain and isinstance(composed, _chain) and not isinstance(composed, cls):
             made = super().__new__(cls)
             _chain.__init__(made, composed.tasks)
@@ -212,58 +246,69 @@ class chain(_chain):
         return composed
 
 
-def _fold(steps: list[Any], more: Iterable[Any], cls: type[_chain], app: Any) -> Any:
-    """Put steps after others by the rules of ``|``, in one pass; a chain, or what has taken its place."""
+def _fold(steps: list[Any], more: Iterable[Any], cls: type[_chain], app: Any, *, owned: bool = False) -> Any:
+    """Put steps after others by the rules of ``|``, in one pass; a chain, or what has taken its place.
+
+    Args:
+        steps: nobody else has them, so they may be changed.
+        owned: whether nobody else has the others either.
+    """
     ahead = deque(more)
+    own: Callable[[Any], Any] = _itself if owned else _copy
     while ahead:
         step = maybe_signature(ahead.popleft(), app=app)
         if not isinstance(step, Signature):
-            raise TypeError(f"a chain is made of signatures, such as task.s(1), not of {type(step).__name__}")
+            raise TypeError(f"a chain is made of signatures, such as task.s(1), not of {shown(step)}")
         if isinstance(step, _chain):
             ahead.extendleft(reversed(step.unchain_tasks()))
-        elif is_empty_group(step):
+        elif is_nothing(step):
             continue
-        elif isinstance(step, group) and len(step.tasks) == 1:
-            ahead.appendleft(step.tasks[0])
+        elif isinstance(step, group) and (alone := step.alone()) is not None:
+            ahead.appendleft(alone)
         elif isinstance(step, group) and not steps:
-            return functools.reduce(operator.or_, ahead, step)
+            return functools.reduce(_then, ahead, own(step))
         elif steps and isinstance(steps[-1], group):
-            steps[-1] = _chord(steps[-1], body=step, app=app)
+            steps[-1] = _chord(steps[-1], body=own(step), app=app)
             if len(steps) > 1 and isinstance(steps[-2], _chord):
                 last: Any = steps.pop()
                 before: Any = steps[-1]
-                before.body = before.body | last
+                before.body = cls.extend(before.body, last)
         elif steps and isinstance(steps[-1], _chord) and not isinstance(step, _chord):
-            steps[-1] = steps[-1].clone()
-            steps[-1].body = steps[-1].body | step
+            steps[-1].body = cls.extend(steps[-1].body, own(step))
         else:
-            steps.append(step.clone())
+            steps.append(own(step))
     return cls(steps, app=app)
 
 
-def _in_order(tasks: Iterable[Any], args: Any = None, kwargs: Any = None) -> list[Any]:
-    ahead = deque(tasks)
-    flat: list[Any] = []
-    nothing: Any = None
-    while ahead:
-        step = ahead.popleft()._expanded()
-        if isinstance(step, _chain):
-            ahead.extendleft(reversed(step.unchain_tasks()))
-        elif is_empty_group(step):
-            nothing = step
-        elif isinstance(step, group) and len(step.tasks) == 1:
-            ahead.appendleft(maybe_signature(step.tasks[0], app=step._app, clone=True))
-        else:
-            flat.append(step)
-    if not flat:
-        return [] if nothing is None else [nothing]
-    if args or kwargs:
-        flat[0] = flat[0].clone(args, kwargs)
+def _itself(step: Any) -> Any:
+    return step
+
+
+def _copy(step: Any) -> Any:
+    return step.clone()
+
+
+def _then(first: Any, second: Any) -> Any:
+    """``first | second``, where ``first`` may be changed."""
+    return _chain.extend(first, second.clone()) if isinstance(second, Signature) else first | second
+
+
+def _flat(step: Any) -> list[Any]:
+    """The steps that a step of a chain stands for: those of a chain, the one task of a group of one, itself."""
+    if is_nothing(step):
+        return []
+    if isinstance(step, _chain):
+        return step._unbroken()
+    alone = step.alone() if isinstance(step, group) else None
+    return [step] if alone is None else _flat(alone)
+
+
+def _in_order(flat: Iterable[Any]) -> list[Any]:
     steps: deque[Any] = deque()
-    for step in reversed(flat):
+    for step in reversed(list(flat)):
         if isinstance(step, _chord) and isinstance(step.body, _chain) and step.body.tasks:
             begun = step.body
-            first, *rest = begun._steps()
+            first, *rest = begun._unbroken()
             first.set(**{name: value for name, value in begun.options.items() if name not in _HANDED_ON})
             step.body = first
             steps.extendleft(reversed(rest))

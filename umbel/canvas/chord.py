@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
+from umbel.canvas.composite import is_nothing
+from umbel.canvas.follow_up import fail_body_eagerly, header_error
 from umbel.canvas.group import group
-from umbel.canvas.signature import Signature, _given, as_list, maybe_signature, shorten, signature
+from umbel.canvas.parts import as_list, members_of, shorten, shown
+from umbel.canvas.signature import Signature, _given, maybe_signature, signature
+from umbel.canvas.stamping import collect, stamp_parts
 from umbel.model.current import joins
 from umbel.model.ids import uuid
+from umbel.model.states import FAILURE
+from umbel.results.eager_result import EagerResult
 from umbel.results.group_result import GroupResult
+from umbel.wire.embedded import check_embedded
 from umbel_kernel.spi.backend import BackendCapability
 
 ACCUMULATE = "celery.accumulate"
@@ -17,6 +23,7 @@ UNLOCK = "celery.chord_unlock"
 
 _OF_THE_UNLOCKER = ("interval", "max_retries")
 _OF_THE_HEADER = ("countdown", "eta")
+_NOT_OF_THE_BODY = ("parent_id", "add_to_parent")
 _OF_THE_BODY = ("chord", "chain", "group_id", "group_index")
 
 
@@ -43,7 +50,7 @@ class _chord(Signature):
         super().__init__(
             task,
             args,
-            {**(kwargs or {"kwargs": {}}), "header": _tasks_of(header, app), "body": maybe_signature(body, app=app)},
+            {**(kwargs or {"kwargs": {}}), "header": _tasks_of(header, app), "body": _body_of(body, app)},
             options,
             subtask_type="chord",
             app=app,
@@ -56,7 +63,8 @@ class _chord(Signature):
 
     @tasks.setter
     def tasks(self, value: Any) -> None:
-        self["kwargs"]["header"] = value
+        # A user's visitor may turn the header into a group, as Celery's does.
+        self["kwargs"]["header"] = value.tasks if isinstance(value, group) else value
 
     @property
     def body(self) -> Any:
@@ -68,8 +76,8 @@ class _chord(Signature):
         self["kwargs"]["body"] = value
 
     def _adopt(self) -> None:
-        self.tasks = _tasks_of(self["kwargs"].get("header") or [], self._app)
-        self.body = maybe_signature(self["kwargs"].get("body"), app=self._app)
+        self.tasks = _tasks_of(self["kwargs"].get("header") or [], self._app, wire=True)
+        self.body = _body_of(self["kwargs"].get("body"), self._app)
 
     def _separate(self) -> None:
         self.tasks = [maybe_signature(task, app=self._app, clone=True) for task in self.tasks]
@@ -98,6 +106,7 @@ class _chord(Signature):
         header_result = header.freeze(root_id=root_id, parent_id=parent_id)
         self.tasks = header.tasks
         self["options"]["task_id"] = header_result.id
+        self.body = self.body._expanded()
         body_result = self.body.freeze(_id, group_id=group_id, chord=chord, root_id=root_id, group_index=group_index)
         first_of(body_result).parent = header_result
         return body_result
@@ -122,12 +131,11 @@ class _chord(Signature):
         """
         app = self.app
         kwargs = dict(kwargs or {})
-        body = maybe_signature(kwargs.pop("body", None) or self.body, app=self._app)
+        body = _body_of(kwargs.pop("body", None) or self.body, self._app)
         if body is None:
             raise TypeError("a chord is sent with a body: chord(header, body) or chord(header)(body)")
-        body = body.clone()
+        body = body.clone()._expanded()
         kwargs = {**self["kwargs"].get("kwargs", {}), **kwargs}
-        args = self._merge(args)[0]
         _, _, options = self._merge(options=_given(options))
         header_id = options.pop("task_id", None)
         for callback in as_list(options.pop("link", None)):
@@ -138,13 +146,14 @@ class _chord(Signature):
             with joins(True):
                 return self.apply(args, kwargs, body=body, task_id=task_id, **options)
         app.backend.ensure_chords_allowed()
+        args = self._merge(args)[0]
         unlocking = {name: options.pop(name) for name in _OF_THE_UNLOCKER if name in options}
         delays = {name: options.pop(name) for name in _OF_THE_HEADER if name in options}
         ending = {name: options.pop(name) for name in _OF_THE_BODY if name in options}
         following = ending.pop("chain", None)
         if following:
             body.options["chain"] = [*following, *body.options.get("chain", ())]
-        body.options.update({name: value for name, value in options.items() if name != "parent_id"})
+        body.options.update({name: value for name, value in options.items() if name not in _NOT_OF_THE_BODY})
         body_result = body.freeze(task_id or header_id, root_id=options.get("root_id"), **ending)
         header = self._header()
         if header_id:
@@ -155,6 +164,11 @@ class _chord(Signature):
             first_of(body_result).parent = GroupResult(header.id, [], app=app)
             return body_result
         body["chord_size"] = size
+        for member in ("subtask_type", "immutable"):
+            # Whoever reads it takes what is missing for what these say, and each task of the header carries the body.
+            if not body[member]:
+                del body[member]
+        check_embedded({"chord": body}, self.TYPES, f"a task before {body['task']}")
         app.backend.begin_chord(header.options["task_id"], size)
         header_result = header.apply_async(args, kwargs, chord=body, **{**options, **delays})
         if not app.backend.can(BackendCapability.CHORDS):
@@ -176,13 +190,43 @@ class _chord(Signature):
     def apply(
         self, args: Any = None, kwargs: Any = None, propagate: bool = True, body: Any = None, **options: Any
     ) -> Any:
-        """Run the header and then the body here and now; returns the body's ``EagerResult``."""
-        body = self.body if body is None else body
-        header_result = group(self.tasks, app=self._app).apply(args, kwargs)
-        with joins(True):
-            values = header_result.get(propagate=propagate)
-        task_id = options.get("task_id")
-        return body.apply(args=(values,), **({"task_id": task_id} if task_id else {}))
+        """Run the header and then the body here and now; returns the body's ``EagerResult``.
+
+        Args:
+            propagate: let the body fail when a task of the header did; else its error stands among the results.
+        """
+        body = _body_of(self.body if body is None else body, self._app).clone()._expanded()
+        _, _, options = self._merge(options=_given(options))
+        for callback in as_list(options.get("link")):
+            body.link(callback)
+        for errback in as_list(options.get("link_error")):
+            body.link_error(errback)
+        if options.get("task_id"):
+            body.options.setdefault("task_id", options["task_id"])
+        header_result = self._header().apply(
+            self._merge(args)[0], {**self["kwargs"].get("kwargs", {}), **(kwargs or {})}
+        )
+        failed = next((result for result in header_result.results if result.failed()), None) if propagate else None
+        if failed is not None:
+            error = header_error(header_result.id, failed.result, failed.id)
+            body_id = body.options.setdefault("task_id", uuid())
+            fail_body_eagerly(self.app, body, error)
+            result = EagerResult(body_id, error, FAILURE, name=body.task)
+        else:
+            with joins(True):
+                values = header_result.get(propagate=propagate)
+            result = body.apply(args=(values,))
+        first_of(result).parent = header_result
+        return result
+
+    def stamp(self, visitor: Any = None, append_stamps: bool = False, **headers: Any) -> Any:
+        """Stamp its header's tasks and its body; see ``Signature.stamp``. What the header gets, the body gets too."""
+        stamps = stamp_parts(self, self.tasks, visitor, append_stamps, headers, "chord_header")
+        if self.body is not None and visitor is not None:
+            visited = visitor.on_chord_body(self, **stamps) or {}
+            stamps = collect(stamps, visited, self["options"], append_stamps)
+            self.body.stamp(visitor, append_stamps, **stamps)
+        return self
 
     def __call__(self, body: Any = None, **options: Any) -> Any:
         """Send the header, with this body if one is given."""
@@ -196,12 +240,9 @@ class _chord(Signature):
     def link_error(self, errback: Any) -> Any:
         """Link an errback to the body, and with ``task_allow_error_cb_on_chord_header`` to the header's tasks too."""
         errback = maybe_signature(errback)
-        everywhere = self.app.conf.task_allow_error_cb_on_chord_header
-        for task in self.tasks:
-            if everywhere:
-                task.link_error(errback.clone().set(immutable=True))
-            elif isinstance(task, _chord):
-                task.link_error(errback)
+        if self.app.conf.task_allow_error_cb_on_chord_header:
+            for task in self.tasks:
+                task.link_error(errback.clone())
         self.body.link_error(errback)
         return errback
 
@@ -227,19 +268,23 @@ chord = _chord
 
 def ends_in_group(sig: Any) -> bool:
     """Whether several tasks, and not one, end a signature."""
+    sig = sig._expanded()
     if isinstance(sig, group):
         return True
     if isinstance(sig, _chord):
         return ends_in_group(sig.body)
     if sig.subtask_type == "chain":
-        last = next((task for task in reversed(sig.tasks) if not is_empty_group(task)), None)
-        last = maybe_signature(last)
-        return last is not None and ends_in_group(last) and not (isinstance(last, group) and len(last.tasks) == 1)
+        present = [task for task in map(maybe_signature, sig.tasks) if not is_nothing(task)]
+        last = present[-1] if present else None
+        if isinstance(last, group):
+            last = last.alone() or last
+        return last is not None and ends_in_group(last)
     return False
 
 
 def follow(sig: Any, after: Any) -> Any:
     """The signature that runs ``after`` when all of ``sig`` has ended."""
+    sig = sig._expanded()
     if isinstance(sig, _chord):
         sig.body = follow(sig.body, after)
         return sig
@@ -256,11 +301,6 @@ def as_one(sig: Any) -> Any:
     return follow(sig, Signature(ACCUMULATE, kwargs={"index": 0}, app=sig._app)) if ends_in_group(sig) else sig
 
 
-def is_empty_group(sig: Any) -> bool:
-    """Whether it is a group without tasks."""
-    return isinstance(sig, group) and not sig.tasks
-
-
 def first_of(result: Any) -> Any:
     """The result that all of a chain of results began with."""
     while result.parent is not None:
@@ -268,9 +308,21 @@ def first_of(result: Any) -> Any:
     return result
 
 
-def _tasks_of(header: Any, app: Any) -> list[Any]:
+def _body_of(body: Any, app: Any) -> Any:
+    body = maybe_signature(body, app=app)
+    if body is not None and not isinstance(body, Signature):
+        raise TypeError(f"the body of a chord is a signature, such as task.s(1), not {shown(body)}")
+    return body
+
+
+def _tasks_of(header: Any, app: Any, *, wire: bool = False) -> list[Any]:
     if isinstance(header, dict):
         header = maybe_signature(header, app=app)
-        header = header.tasks if header.subtask_type in ("group", "chain") else [header]
-    as_signature = functools.partial(signature, app=app)
-    return [as_signature(task) for task in header]
+        if isinstance(header, group):
+            header = header.with_its_own()
+        elif header.subtask_type == "chain":
+            header = header.tasks
+        else:
+            header = [header]
+    members = members_of(header, "the header of a chord", names=True, wire=wire)
+    return [maybe_signature(task, app=app) if type(task) is dict else signature(task, app=app) for task in members]

@@ -6,20 +6,26 @@ A worker calls ``follow_success`` before it stores a result, so that the result 
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from umbel.canvas.errbacks import call_errbacks
-from umbel.canvas.signature import as_list, maybe_signature
+from umbel.canvas.parts import as_list
+from umbel.canvas.signature import maybe_signature
 from umbel.model.brief import brief
 from umbel.model.exceptions import ChordError
+from umbel.model.ids import uuid
 from umbel.model.states import FAILURE, PROPAGATE_STATES
-from umbel_kernel.errors import EncodeError, UmbelError
+from umbel_kernel.errors import ContentError, EncodeError, OperationalError, UmbelError
 from umbel_kernel.spi.backend import BackendCapability
 
 logger = logging.getLogger(__name__)
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 
 
 @dataclass(slots=True)
@@ -33,13 +39,14 @@ class _Ended:
     group: str | None = None
     group_index: int | None = None
     chord: Any = None
+    reply_to: str | None = None
     errbacks: list[Any] = field(default_factory=list)
     delivery_info: dict[str, Any] = field(default_factory=dict)
     is_eager: bool = False
 
 
 def follow_success(app: Any, request: Any, result: Any) -> None:
-    """Send the callbacks and the next step of the chain of a task that ended well.
+    """Send the callbacks and the next step of the chain of a task that ended well; of an eager one, run them.
 
     Raises:
         OperationalError: a message could not be sent.
@@ -53,35 +60,59 @@ def follow_success(app: Any, request: Any, result: Any) -> None:
         priority = (request.delivery_info or {}).get("priority")
         if priority is not None:
             options["priority"] = priority
+    here = request.is_eager and not app.conf.task_always_eager
     for callback in callbacks or ():
-        maybe_signature(callback, app=app, clone=True).apply_async((result,), **options)
+        sig = maybe_signature(callback, app=app, clone=True)
+        (sig.apply if here else sig.apply_async)((result,), **options)
     if chain:
-        maybe_signature(chain[-1], app=app, clone=True).apply_async((result,), chain=list(chain[:-1]), **options)
+        sig = maybe_signature(chain[-1], app=app, clone=True)
+        (sig.apply if here else sig.apply_async)((result,), chain=list(chain[:-1]), **options)
 
 
-def follow_failure(app: Any, request: Any, exc: BaseException, traceback_text: str | None = None) -> None:
+def follow_failure(
+    app: Any, request: Any, exc: BaseException, traceback_text: str | None = None, *, wait: bool = True
+) -> None:
     """Let the rest of the chain fail with a task, and call the task's errbacks.
 
-    The chord of the task itself is settled by ``settle_chord``.
+    The chord of the task itself is settled by ``settle_chord``, where ``wait`` is explained.
     """
     chain, errbacks = request.chain, request.errbacks
     if chain:
-        fail(app, chain, exc, traceback_text, store=not getattr(request, "ignore_result", False))
+        keep = not (getattr(request, "ignore_result", False) or request.is_eager)
+        ending = functools.partial(fail, app, chain, exc, traceback_text, store=keep)
+        if wait:
+            patiently(f"task {request.id}, which others were to follow,", ending)
+        else:
+            ending()
     if errbacks:
         call_errbacks(app, errbacks, request, exc, traceback_text)
 
 
-def settle_chord(app: Any, request: Any, state: str, result: Any) -> None:
+def settle_chord(app: Any, request: Any, state: str, result: Any, *, wait: bool = True) -> None:
     """Count a member of a chord's header that has ended; the last one sends the body, or lets it fail.
+
+    The body is sent in ``app.ending_chord``, which ends the chord once it is published. A member that comes again
+    before that, because its process died, finds the header complete and sends the body again.
 
     Args:
         request: of the member; ``chord`` is the body, whose ``chord_size`` says how many members there are.
         result: the member's return value, or its error.
+        wait: while the store is away, wait for it: a member that is not counted is a chord that never ends.
+
+    Raises:
+        OperationalError: without ``wait``, when the store is away; calling this again is harmless.
     """
-    body, group_id = request.chord, request.group
-    if not body or not group_id:
+    if not request.chord or not request.group:
         return
-    store = app.backend
+    settle = functools.partial(_settle, app, request, state, result, uuid())
+    if wait:
+        patiently(f"task {request.id}, which is a member of the chord of group {request.group}", settle)
+    else:
+        settle()
+
+
+def _settle(app: Any, request: Any, state: str, result: Any, run: str) -> None:
+    body, group_id, store = request.chord, request.group, app.backend
     if not store.can(BackendCapability.CHORDS):
         # A task that looks at the header from time to time was sent along with it.
         return
@@ -94,28 +125,62 @@ def settle_chord(app: Any, request: Any, state: str, result: Any) -> None:
             f"they come from a program that counts in a result store, which is not the one configured here"
         ))  # fmt: skip
         return
+    fence = getattr(request, "delivery_fence", 0)
+    count = functools.partial(store.chord_part, group_id, index, size, request.id, run=run, fence=fence)
     try:
-        parts = store.chord_part(group_id, index, size, request.id, state, result)
-    except EncodeError as error:
-        parts = store.chord_part(group_id, index, size, request.id, FAILURE, error)
-    if parts is None:
-        return
-    for member_state, value in parts:
-        if member_state in PROPAGATE_STATES:
-            failed = ChordError(f"a member of the header, group {group_id}, raised {brief(value, 500)}")
-            failed.__cause__ = value if isinstance(value, BaseException) else None
-            fail_body(app, body, failed)
+        try:
+            parts = count(state=state, result=result)
+        except EncodeError as error:
+            parts = count(state=FAILURE, result=error)
+    except ContentError as error:
+        parts = [(request.id, FAILURE, error)]
+    if parts is not None:
+        with app.ending_chord(group_id, run):
+            _end(app, request, parts)
+
+
+def patiently(who: str, attempt: Callable[[], None]) -> None:
+    """Do what needs the store or the broker, and while one of them is away try again."""
+    pause = _FIRST_PAUSE
+    while True:
+        try:
+            return attempt()
+        except OperationalError as error:
+            logger.warning("%s has ended and cannot report it: %s; trying again in %.1f seconds", who, error, pause)
+        time.sleep(pause)
+        pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+def _end(app: Any, request: Any, parts: list[tuple[str, str, Any]]) -> None:
+    """Send the body of a chord whose members ended so, or let it fail."""
+    for member, state, value in parts:
+        if state in PROPAGATE_STATES:
+            fail_body(app, request.chord, header_error(request.group, value, member))
             return
-    send_body(app, body, [value for _, value in parts], request)
+    send_body(app, request.chord, [value for *_, value in parts], request)
+
+
+def header_error(group_id: Any, cause: Any, member: str | None = None) -> ChordError:
+    """What a body fails with when a member of its header has failed."""
+    who = f"task {member}, a member of the header" if member else "a member of the header"
+    failed = ChordError(f"{who}, group {group_id}, raised {brief(cause, 500)}")
+    failed.__cause__ = cause if isinstance(cause, BaseException) else None
+    return failed
 
 
 def send_body(app: Any, body: Any, values: list[Any], request: Any = None) -> None:
-    """Send a chord's body with the results of the header; when that is not possible, it fails."""
+    """Send a chord's body with the results of the header; when that is not possible, it fails.
+
+    Raises:
+        OperationalError: the broker or the store is away; trying again can help.
+    """
     options = {}
     if request is not None:
         options = {"parent_id": request.id, "root_id": getattr(request, "root_id", None) or request.id}
     try:
         maybe_signature(body, app=app, clone=True).apply_async((values,), **options)
+    except OperationalError:
+        raise
     except UmbelError as error:
         logger.exception("the body of a chord could not be sent")
         refused = ChordError(f"the body could not be sent: {error}")
@@ -127,26 +192,39 @@ def fail_body(app: Any, body: Any, exc: BaseException) -> None:
     """Let a chord's body, and what follows it, fail because it cannot run; calls its errbacks, each once."""
     sig = maybe_signature(body, app=app, clone=True)
     fail(app, [sig], exc)
+    _call_errbacks_of(app, sig, exc)
+
+
+def fail_body_eagerly(app: Any, body: Any, exc: BaseException) -> None:
+    """Call the errbacks of a body that cannot run, each once, here and now; nothing is stored."""
+    _call_errbacks_of(app, body, exc, is_eager=True)
+
+
+def _call_errbacks_of(app: Any, sig: Any, exc: BaseException, *, is_eager: bool = False) -> None:
     errbacks: list[Any] = []
     for errback in _errbacks_of(sig):
         if errback not in errbacks:
             errbacks.append(errback)
     if errbacks:
-        who = _Ended(sig.id or "", sig.task, sig.root_id, sig.parent_id, errbacks=errbacks)
+        who = _Ended(sig.id or "", sig.task, sig.root_id, sig.parent_id, errbacks=errbacks, is_eager=is_eager)
         call_errbacks(app, errbacks, who, exc, None)
 
 
 def fail(
     app: Any, signatures: Iterable[Any], exc: BaseException, traceback: str | None = None, *, store: bool = True
 ) -> None:
-    """Let tasks that were never sent fail: store it in one batch, and count those that are members of a chord."""
+    """Let tasks that were never sent fail: store it in one batch, and count those that are members of a chord.
+
+    Raises:
+        OperationalError: the store is away; calling this again is harmless.
+    """
     results = app.backend
     ended = [task for sig in signatures for task in _tasks_in(app, sig)]
     if store and results.enabled:
         results.store([results.record(task.id, FAILURE, exc, traceback=traceback, request=task) for task in ended])
     for task in ended:
         if task.chord:
-            settle_chord(app, task, FAILURE, exc)
+            settle_chord(app, task, FAILURE, exc, wait=False)
 
 
 def _tasks_in(app: Any, sig: Any) -> list[_Ended]:
@@ -155,12 +233,19 @@ def _tasks_in(app: Any, sig: Any) -> list[_Ended]:
     if sig.subtask_type in ("chain", "group"):
         found = [task for inner in sig.tasks for task in _tasks_in(app, inner)]
     elif sig.subtask_type == "chord":
-        found = [] if sig.body is None else _tasks_in(app, sig.body)
+        found = [task for inner in (*sig.tasks, sig.body) if inner is not None for task in _tasks_in(app, inner)]
     elif sig.id:
         get = sig.options.get
         found = [
             _Ended(
-                sig.id, sig.task, get("root_id"), get("parent_id"), get("group_id"), get("group_index"), get("chord")
+                sig.id,
+                sig.task,
+                get("root_id"),
+                get("parent_id"),
+                get("group_id"),
+                get("group_index"),
+                get("chord"),
+                get("reply_to"),
             )
         ]
     else:
@@ -171,12 +256,24 @@ def _tasks_in(app: Any, sig: Any) -> list[_Ended]:
 
 
 def _errbacks_of(sig: Any) -> list[Any]:
+    """The errbacks of what would have run first: of all members of a group, but of the first step of a chain only."""
     found = as_list(sig.options.get("link_error"))
     if sig.subtask_type in ("chain", "group"):
-        found += [errback for inner in sig.tasks for errback in _errbacks_of(inner)]
+        first = sig.tasks if sig.subtask_type == "group" else sig.tasks[:1]
+        found += [errback for inner in first for errback in _errbacks_of(inner)]
     elif sig.subtask_type == "chord" and sig.body is not None:
         found += _errbacks_of(sig.body)
     return found
 
 
-__all__ = ["fail", "fail_body", "follow_failure", "follow_success", "send_body", "settle_chord"]
+__all__ = [
+    "fail",
+    "fail_body",
+    "fail_body_eagerly",
+    "follow_failure",
+    "follow_success",
+    "header_error",
+    "patiently",
+    "send_body",
+    "settle_chord",
+]

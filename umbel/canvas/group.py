@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
-from umbel.canvas.signature import Signature, _given, as_list, maybe_signature, shorten
+from umbel.canvas.composite import Composite, is_nothing
+from umbel.canvas.parts import as_list, members_of, shorten
+from umbel.canvas.signature import Signature, _given, maybe_signature
+from umbel.canvas.stamping import stamp_parts
 from umbel.model.current import get_current_task
 from umbel.model.ids import uuid
 from umbel.results.group_result import GroupResult
@@ -14,7 +18,7 @@ _NOT_PASSED_ON = frozenset({"task_id", "group_id", "group_index", "chord", "chai
 
 
 @Signature.register_type()
-class group(Signature):
+class group(Composite):
     """Tasks that run side by side. Its result is the list of theirs, in order.
 
     Args:
@@ -33,35 +37,49 @@ class group(Signature):
             elif isinstance(members, dict):
                 members = [members]
         app = options.pop("app", None)
-        super().__init__("celery.group", (), {"tasks": list(members)}, options, subtask_type="group", app=app)
-
-    @property
-    def tasks(self) -> list[Any]:
-        """The signatures in it."""
-        return self["kwargs"]["tasks"]  # type: ignore[no-any-return]
-
-    @tasks.setter
-    def tasks(self, value: list[Any]) -> None:
-        self["kwargs"]["tasks"] = value
-
-    def _adopt(self) -> None:
-        self.tasks = [maybe_signature(task, app=self._app) for task in self["kwargs"].get("tasks") or ()]
-
-    def _separate(self) -> None:
-        self.tasks = [maybe_signature(task, app=self._app, clone=True) for task in self.tasks]
-
-    def _inner_app(self) -> Any:
-        return next((task.app for task in self.tasks if isinstance(task, Signature)), None)
+        super().__init__(
+            "celery.group", (), {"tasks": members_of(members, "a group")}, options, subtask_type="group", app=app
+        )
 
     def _members(self, **options: Any) -> Iterator[Any]:
-        """Copies of all in it, those of groups inside it in their place; a chain without tasks is passed over."""
+        """Copies of all in it, those of groups inside it in their place; what holds no task is passed over.
+
+        Its own arguments and errbacks are on them.
+        """
+        errbacks = as_list(self["options"].get("link_error"))
         for task in self.tasks:
-            member = maybe_signature(task, app=self._app, clone=True)._expanded()
+            member = maybe_signature(task, app=self._app, clone=True)
+            if is_nothing(member):
+                continue
+            if self["args"]:
+                member = member.clone(self["args"])
+            member = member._expanded()
+            for errback in errbacks:
+                member.link_error(errback)
             if isinstance(member, group):
-                inherited = {name: value for name, value in member.options.items() if name not in _NOT_PASSED_ON}
-                yield from member._members(**inherited, **options)
-            elif member.subtask_type != "chain" or member.tasks:
-                yield member.set(**options)
+                yield from member._members(**{**member._passed_on(), **options})
+                continue
+            if options:
+                member["options"] = member._merge(options=options)[2]
+            yield member
+
+    def _passed_on(self) -> dict[str, Any]:
+        return {name: value for name, value in self["options"].items() if name not in _NOT_PASSED_ON}
+
+    def with_its_own(self) -> list[Any]:
+        """Its tasks, for what takes its place; when it has arguments, errbacks or options, copies that have them."""
+        return list(self._members(**self._passed_on())) if self["args"] or self["options"] else self.tasks
+
+    def alone(self) -> Any:
+        """A copy of the one signature in it, when it is one task that several are not made of; else None."""
+        present = [task for task in map(maybe_signature, self.tasks) if not is_nothing(task)]
+        if self.of_items or len(present) != 1:
+            return None
+        if isinstance(present[0], group):
+            only = present[0].alone()
+            return only and only.set(**self._passed_on())
+        (member,) = self._members(**self._passed_on()) if present[0]._expanded() is present[0] else (None,)
+        return member
 
     def freeze(
         self,
@@ -76,6 +94,8 @@ class group(Signature):
         own_id = self["options"].get("task_id") or _id or uuid()
         self["options"]["task_id"] = own_id
         self.tasks = list(self._members())
+        self["args"] = ()
+        self["options"].pop("link_error", None)
         results = [
             member.freeze(group_id=group_id, chord=chord, root_id=root_id, parent_id=parent_id, group_index=index)
             for index, member in enumerate(self.tasks)
@@ -116,21 +136,18 @@ class group(Signature):
         body = options.pop("chord", None)
         options.pop("group_id", None)
         options.pop("group_index", None)
-        callbacks, errbacks = as_list(options.pop("link", None)), as_list(options.pop("link_error", None))
+        callbacks = as_list(options.pop("link", None))
+        options.pop("link_error", None)
         members = list(self._members())
         results = []
         for index, member in enumerate(members):
             results.append(
                 member.freeze(group_id=group_id, chord=body, root_id=options.get("root_id"), group_index=index)
             )
-            for errback in errbacks:
-                member.link_error(errback)
         for callback in callbacks:
             members[0].link(callback)
         self._send_all(members, results, args, kwargs, options)
-        # The one result of a group of a single chain that ends in a group is that group's.
-        alone = results[0] if len(results) == 1 and isinstance(results[0], GroupResult) else None
-        result = alone or GroupResult(group_id, results, app=app)
+        result = self._result(group_id, results)
         if add_to_parent and results:
             add_trail = getattr(get_current_task(), "add_trail", None)
             if add_trail is not None:
@@ -142,29 +159,39 @@ class group(Signature):
     ) -> None:
         options = {**options, "add_to_parent": False}
         plain = [index for index, member in enumerate(members) if type(member) is Signature]
-        if len(plain) > 1:
-            calls = [(members[index].task, *members[index]._merge(args, kwargs, options)) for index in plain]
-            for index, sent in zip(plain, self.app.send_many(calls), strict=True):
-                results[index].ignored = sent.ignored
-        for index, member in enumerate(members):
-            if type(member) is not Signature or len(plain) == 1:
-                sent = member.apply_async(args, kwargs, **options)
-                results[index].ignored = getattr(sent, "ignored", False)
+        with nullcontext() if len(plain) == len(members) else self.app.batching():
+            if len(plain) > 1:
+                calls = [(members[index].task, *members[index]._merge(args, kwargs, options)) for index in plain]
+                for index, sent in zip(plain, self.app.send_many(calls), strict=True):
+                    results[index].ignored = sent.ignored
+            for index, member in enumerate(members):
+                if type(member) is not Signature or len(plain) == 1:
+                    sent = member.apply_async(args, kwargs, **options)
+                    results[index].ignored = getattr(sent, "ignored", False)
 
     def apply(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         """Run all here and now, one after another; returns a ``GroupResult``."""
         _, _, options = self._merge(options=_given(options))
         group_id = options.pop("task_id", None) or uuid()
-        options.pop("link", None)
-        errbacks = as_list(options.pop("link_error", None))
+        options = {name: value for name, value in options.items() if name not in ("link", "link_error")}
         results = []
         for index, member in enumerate(self._members()):
-            for errback in errbacks:
-                member.link_error(errback)
             member.options.setdefault("group_id", group_id)
             member.options["group_index"] = index
             results.append(member.apply(args, kwargs, **options))
+        return self._result(group_id, results)
+
+    def _result(self, group_id: str, results: list[Any]) -> Any:
+        if len(results) == 1 and isinstance(results[0], GroupResult):
+            # The one result of a group of a single chain that ends in a group is that group's.
+            return results[0]
         return GroupResult(group_id, results, app=self.app)
+
+    def stamp(self, visitor: Any = None, append_stamps: bool = False, **headers: Any) -> Any:
+        """Stamp its tasks; see ``Signature.stamp``."""
+        self.tasks = [maybe_signature(task, app=self._app) for task in self.tasks]
+        stamp_parts(self, self.tasks, visitor, append_stamps, headers, "group")
+        return self
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Send all, with these arguments put in front of theirs."""
@@ -193,9 +220,6 @@ class group(Signature):
 
     def __len__(self) -> int:
         return len(self.tasks)
-
-    def __bool__(self) -> bool:
-        return True
 
     def __repr__(self) -> str:
         if not self.tasks:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
+from umbel.canvas.parts import callable_of, items_of
 from umbel.canvas.signature import Signature, _given, maybe_signature
 from umbel.model.brief import brief
 
@@ -22,9 +23,11 @@ class _Mapping(Signature):
 
     def __init__(self, task: Any, it: Iterable[Any], **options: Any) -> None:
         app = options.pop("app", None)
-        items = it if isinstance(it, list | tuple) else list(it)
+        items = items_of(it, self.TASK)
         # Celery gives these no subtask_type, so what comes off the wire is a plain call of the built-in task.
-        super().__init__(self.TASK, (), {"task": task, "it": items}, options, immutable=True, app=app)
+        super().__init__(
+            self.TASK, (), {"task": callable_of(task, self.TASK), "it": items}, options, immutable=True, app=app
+        )
 
     def _adopt(self) -> None:
         self["kwargs"]["task"] = maybe_signature(self["kwargs"].get("task"), app=self._app)

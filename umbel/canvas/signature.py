@@ -6,11 +6,16 @@ import itertools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
+from umbel.canvas.members import Member, Option
+from umbel.canvas.parts import as_list, check_fields, shown
+from umbel.canvas.soundness import unsound
+from umbel.canvas.stamping import stamp_links, stamp_one
 from umbel.model.brief import brief
 from umbel.model.current import get_current_app
 from umbel.model.exceptions import InvalidTaskError
 from umbel.model.ids import uuid
 from umbel.results.async_result import AsyncResult
+from umbel.wire.embedded import check_shape
 
 
 class Signature(dict[str, Any]):
@@ -30,6 +35,8 @@ class Signature(dict[str, Any]):
 
     TYPES: ClassVar[dict[str, type[Signature]]] = {}
     """The kinds of signature by ``subtask_type``."""
+    BY_TASK: ClassVar[dict[str, type[Signature]]] = {}
+    """Kinds of signature by the name of their task, for dicts without a ``subtask_type``."""
 
     _KEPT_OPTIONS: ClassVar[frozenset[str]] = frozenset({"group_id", "stamped_headers"})
     _app: Any = None
@@ -59,6 +66,12 @@ class Signature(dict[str, Any]):
         name = getattr(task, "name", None)
         if name is not None:
             self._type = task
+        elif task is not None and not isinstance(task, str):
+            raise TypeError(f"a signature is of a task or its name, not of {shown(task)}")
+        if args and (isinstance(args, str | bytes | dict) or not isinstance(args, Iterable)):
+            raise TypeError(f"args of a signature of {name or task} are a list or tuple, not {shown(args)}")
+        if kwargs and not isinstance(kwargs, Mapping):
+            raise TypeError(f"kwargs of a signature of {name or task} are a mapping, not {shown(kwargs)}")
         super().__init__(
             task=task if name is None else name,
             args=tuple(args or ()),
@@ -85,12 +98,14 @@ class Signature(dict[str, Any]):
         Raises:
             InvalidTaskError: it describes none.
         """
+        check_shape(data, "a signature")
         kind = data.get("subtask_type")
-        target = Signature if not kind else cls.TYPES.get(kind)
+        target = cls.TYPES.get(kind) if kind else cls._kind_of(data)
         if target is None:
             raise InvalidTaskError(f"{kind!r:.80} is no kind of signature; known: {', '.join(sorted(cls.TYPES))}")
-        if not isinstance(data.get("task"), str):
-            raise InvalidTaskError(f"a signature has the name of a task in its member 'task': {brief(data, 200)}")
+        if target is not cls and target.from_dict.__func__ is not Signature.from_dict.__func__:  # type: ignore[attr-defined]
+            # A user's kind of signature, which makes its own.
+            return target.from_dict(data, app=app)
         made = target._bare()
         Signature.__init__(made, dict(data), app=app)
         made["kwargs"] = dict(made["kwargs"])
@@ -99,104 +114,41 @@ class Signature(dict[str, Any]):
         return made
 
     @classmethod
+    def _kind_of(cls, data: Mapping[str, Any]) -> type[Signature]:
+        """The class for a dict without ``subtask_type``, which Celery leaves out of calls of some built-in tasks."""
+        named = cls.BY_TASK.get(data["task"])
+        return cls if named is None or not named._describes(data) else named
+
+    @classmethod
+    def _describes(cls, data: Mapping[str, Any]) -> bool:
+        """Whether a dict with the name of its task has what it needs."""
+        return True
+
+    @classmethod
     def _bare(cls) -> Signature:
         return dict.__new__(cls)
 
     def _adopt(self) -> None:
         """Make signatures of the dicts inside, after ``from_dict``."""
 
-    # Members
-
-    @property
-    def task(self) -> str:
-        """The task's name."""
-        return self["task"]  # type: ignore[no-any-return]
-
-    @task.setter
-    def task(self, value: str) -> None:
-        self["task"] = value
-
-    @property
-    def name(self) -> str:
-        """The task's name, so that a signature can stand where a task can."""
-        return self["task"]  # type: ignore[no-any-return]
-
-    @property
-    def args(self) -> Any:
-        """Positional arguments."""
-        return self["args"]
-
-    @args.setter
-    def args(self, value: Any) -> None:
-        self["args"] = value
-
-    @property
-    def kwargs(self) -> Any:
-        """Keyword arguments."""
-        return self["kwargs"]
-
-    @kwargs.setter
-    def kwargs(self, value: Any) -> None:
-        self["kwargs"] = value
-
-    @property
-    def options(self) -> Any:
-        """Options of ``apply_async``."""
-        return self["options"]
-
-    @options.setter
-    def options(self, value: Any) -> None:
-        self["options"] = value
-
-    @property
-    def subtask_type(self) -> str | None:
-        """The kind of signature; None for a plain task."""
-        return self["subtask_type"]  # type: ignore[no-any-return]
-
-    @subtask_type.setter
-    def subtask_type(self, value: str | None) -> None:
-        self["subtask_type"] = value
-
-    @property
-    def immutable(self) -> bool:
-        """Whether it takes no further arguments."""
-        return self["immutable"]  # type: ignore[no-any-return]
-
-    @immutable.setter
-    def immutable(self, value: bool) -> None:
-        self["immutable"] = value
-
-    @property
-    def id(self) -> str | None:
-        """The id that the task will have, once it is frozen."""
-        return self["options"].get("task_id")  # type: ignore[no-any-return]
-
-    @id.setter
-    def id(self, value: str | None) -> None:
-        self["options"]["task_id"] = value
-
-    @property
-    def parent_id(self) -> str | None:
-        """The id of the task that sends it, if that is settled."""
-        return self["options"].get("parent_id")  # type: ignore[no-any-return]
-
-    @parent_id.setter
-    def parent_id(self, value: str | None) -> None:
-        self["options"]["parent_id"] = value
-
-    @property
-    def root_id(self) -> str | None:
-        """The id of the task that all began with, if that is settled."""
-        return self["options"].get("root_id")  # type: ignore[no-any-return]
-
-    @root_id.setter
-    def root_id(self, value: str | None) -> None:
-        self["options"]["root_id"] = value
+    task = Member("task", "The task's name.")
+    name = Member("task", "The task's name, so that a signature can stand where a task can.")
+    args = Member("args", "Positional arguments.")
+    kwargs = Member("kwargs", "Keyword arguments.")
+    options = Member("options", "Options of ``apply_async``.")
+    subtask_type = Member("subtask_type", "The kind of signature; None for a plain task.")
+    immutable = Member("immutable", "Whether it takes no further arguments.")
+    id = Option("task_id", "The id that the task will have, once it is frozen.")
+    parent_id = Option("parent_id", "The id of the task that sends it, if that is settled.")
+    root_id = Option("root_id", "The id of the task that all began with, if that is settled.")
 
     @property
     def app(self) -> Any:
         """The app to send with."""
-        return self._app or getattr(self._type, "app", None) or self._inner_app() or get_current_app()
+        try:
+            return self._app or getattr(self._type, "app", None) or self._inner_app() or get_current_app()
+        except RecursionError:
+            raise unsound(self) from None
 
     def _inner_app(self) -> Any:
         """The app of a signature inside, if it has one of its own."""
@@ -210,6 +162,11 @@ class Signature(dict[str, Any]):
             NotRegistered: the app does not know it.
         """
         return self._type or self.app.tasks[self["task"]]
+
+    @property
+    def AsyncResult(self) -> Any:
+        """The class of its result, as the task has it, or else the app."""
+        return getattr(self._type or self.app.tasks.get(self["task"]), "AsyncResult", None) or self.app.AsyncResult
 
     # Sending
 
@@ -229,6 +186,8 @@ class Signature(dict[str, Any]):
         task = self._type or self.app.tasks.get(self["task"])
         if task is not None:
             return task.apply_async(args, kwargs, **options)
+        if not self["task"]:
+            raise TypeError(f"a signature without a task cannot be sent: {brief(dict(self), 200)}")
         return self.app.send_task(self["task"], args, kwargs, **options)
 
     def delay(self, *args: Any, **kwargs: Any) -> Any:
@@ -306,7 +265,7 @@ class Signature(dict[str, Any]):
             merged = {**own, **{name: value for name, value in options.items() if name not in kept or name not in own}}
         else:
             merged = dict(own)
-        if self["immutable"] and not force:
+        if self.get("immutable") and not force:
             return self["args"], self["kwargs"], merged
         return (
             (*args, *self["args"]) if args else self["args"],
@@ -322,8 +281,11 @@ class Signature(dict[str, Any]):
         copied.__dict__.update(self.__dict__)
         copied["args"] = tuple(args)
         copied["kwargs"] = dict(kwargs)
-        copied["options"] = _copy(merged)
-        copied._separate()
+        try:
+            copied["options"] = _copy(merged)
+            copied._separate()
+        except RecursionError:
+            raise unsound(self) from None
         return copied
 
     partial = clone
@@ -356,6 +318,24 @@ class Signature(dict[str, Any]):
     def set_immutable(self, immutable: bool) -> None:
         """Say whether it takes further arguments."""
         self["immutable"] = immutable
+
+    def stamp(self, visitor: Any = None, append_stamps: bool = False, **headers: Any) -> Any:
+        """Put headers on it, and on what is linked to it; returns itself.
+
+        Args:
+            visitor: a ``StampingVisitor`` that says which ones, for each part of a workflow.
+            append_stamps: gather all values of a stamp in a list; else the first that was given counts.
+            headers: stamps by name; a list ``stamped_headers`` says which of them are, if not all.
+        """
+        return stamp_one(self, visitor, append_stamps, headers)
+
+    def stamp_links(self, visitor: Any, append_stamps: bool = False, **headers: Any) -> None:
+        """Stamp its callbacks and errbacks only."""
+        stamp_links(self, visitor, append_stamps, headers)
+
+    def election(self) -> Any:
+        """Let one of the workers run it: here the one that takes it from the queue; returns its ``AsyncResult``."""
+        return self.apply_async(task_id=self["options"].get("task_id") or uuid())
 
     def __or__(self, other: Any) -> Any:
         """``first | second``: the second runs after the first and is given its result."""
@@ -399,7 +379,10 @@ class Signature(dict[str, Any]):
     def flatten_links(self) -> list[Any]:
         """Itself and its callbacks, their callbacks, and so on."""
         linked = (maybe_signature(link, app=self._app) for link in as_list(self["options"].get("link")))
-        return [self, *itertools.chain.from_iterable(link.flatten_links() for link in linked)]
+        try:
+            return [self, *itertools.chain.from_iterable(link.flatten_links() for link in linked)]
+        except RecursionError:
+            raise unsound(self) from None
 
     # As text and as data
 
@@ -428,7 +411,7 @@ def signature(varies: Any, *args: Any, **kwargs: Any) -> Any:
     if isinstance(varies, Signature):
         return varies.clone()
     if isinstance(varies, dict):
-        return maybe_signature(varies, app=kwargs.get("app"))
+        return maybe_signature(check_fields(varies), app=kwargs.get("app"))
     return Signature(varies, *args, **kwargs)
 
 
@@ -453,23 +436,7 @@ def maybe_signature(value: Any, app: Any = None, clone: bool = False) -> Any:
     try:
         return Signature.from_dict(value, app=app)
     except RecursionError:
-        raise InvalidTaskError("a signature nests too deeply") from None
-
-
-def as_list(value: Any) -> list[Any]:
-    """None as an empty list, one value as a list of it, several as a list."""
-    if value is None:
-        return []
-    return list(value) if isinstance(value, list | tuple | set | frozenset) else [value]
-
-
-def shorten(first: str, text: str) -> str:
-    """A text in which the module of the task named first is not repeated after its first appearance."""
-    prefix, dot, _ = first.rpartition(".")
-    if not dot:
-        return text
-    head, found, rest = text.partition(prefix + dot)
-    return head + found + rest.replace(prefix + dot, "")
+        raise unsound(value) from None
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Mapping
-from importlib.metadata import entry_points
 from typing import Any, NamedTuple
 
 import click
 
 from umbel_kernel.errors import UmbelError
+from umbel_kernel.plugins import HOOKS, installed
 
 EXTENSIONS = "umbel.cli.extensions"
 """The module that asks installed distributions; imported only where there is one to ask."""
@@ -53,7 +53,7 @@ class LazyGroup(click.Group):
             PluginBroken: one of them cannot be imported.
         """
         if self._added is None:
-            there = self._extensible and entry_points(group="umbel")
+            there = self._extensible and installed(HOOKS)
             self._added = importlib.import_module(EXTENSIONS).commands() if there else {}
         return self._added
 

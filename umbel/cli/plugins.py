@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import entry_points
 from typing import Any
 
 import click
@@ -81,11 +80,10 @@ def capabilities(kind: Any) -> list[str]:
 def _hooks() -> list[Row]:
     """The distributions that add steps, commands or configuration."""
     rows = []
-    for entry in entry_points(group="umbel"):
-        dist = entry.dist
-        row = Row("hooks", entry.name, dist.name if dist else "", dist.version if dist else "")
+    for plugin in installed_plugins.installed(installed_plugins.HOOKS):
+        row = Row(installed_plugins.HOOKS, plugin.name, plugin.distribution, plugin.version)
         try:
-            found = entry.load()
+            found = plugin.load()
             row.capabilities = sorted(name for name in dir(found) if name.startswith("umbel_"))
         except Exception as error:
             row.broken = f"{type(error).__name__}: {error}"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import platform
-from importlib.metadata import version
 from typing import Any
 
 import click
 
 from umbel.cli.app_command import AppCommand
+from umbel.model.version import VERSION
 from umbel_kernel import plugins
 from umbel_kernel.errors import UmbelError
 
@@ -20,7 +20,7 @@ def report(ctx: click.Context, defaults: bool) -> None:
     """Show versions and settings, for a bug report. Secrets are hidden."""
     invocation = ctx.obj
     app = invocation.app
-    click.echo(f"umbel {version('umbel')}, Python {platform.python_version()} ({platform.python_implementation()})")
+    click.echo(f"umbel {VERSION}, Python {platform.python_version()} ({platform.python_implementation()})")
     click.echo(platform.platform())
     click.echo("\nPlugins")
     for kind in plugins.KINDS:

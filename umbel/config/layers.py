@@ -13,7 +13,7 @@ from umbel.config.registry import Registry
 from umbel_kernel.setting import Setting
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Layers:
     """Checked values, from the weakest layer to the strongest.
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import zoneinfo
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, time, timedelta
-from difflib import get_close_matches
 from typing import Any
 
 from umbel.config.conversion import Unfit, convert
@@ -15,12 +13,15 @@ from umbel.config.old_names import NEW_OF, OLD_OF
 from umbel.config.registry import Registry
 from umbel.config.secrets import hide
 from umbel.config.source import Source
+from umbel.model.later import Later
 
+difflib = Later("difflib")
+zoneinfo = Later("zoneinfo")
 _PLAIN = (bool, int, float, str, bytes, list, tuple, dict, set, frozenset, timedelta, date, time, type(None))
 _LONGEST_SHOWN = 80
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Reading:
     """What was read from a source.
 
@@ -191,5 +192,5 @@ def _check_zone(zone: Any) -> None:
         zones = zoneinfo.available_timezones()
         if not zones:  # no database of time zones on this machine: who uses the zone will say so
             return
-        close = get_close_matches(zone, zones, n=1)
+        close = difflib.get_close_matches(zone, zones, n=1)
         raise Unfit(f"the IANA name of a time zone{f', such as {close[0]!r}' if close else ''}") from None

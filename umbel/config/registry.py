@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 
 from umbel.config.catalogue.all import CATALOGUE, FRAMEWORK_GROUPS
 from umbel.config.conversion import kinds_of
 from umbel.config.old_names import NEW_OF
+from umbel.model.later import Later
 from umbel_kernel.errors import ConfigurationError
 from umbel_kernel.plugins import KINDS, installed
 from umbel_kernel.setting import Setting
 
+difflib = Later("difflib")
 ALLOWED = ("redbeat_", "once", "singleton_", "flower_", "sentry_", "django_celery_beat_", "django_celery_results_")
 """Names, and with a final underscore prefixes, that well-known extensions of Celery read from the configuration."""
 

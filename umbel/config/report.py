@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import pprint
 from collections.abc import Container, Mapping
 from typing import Any
 
 from umbel.config.secrets import HIDDEN, hide, hide_in_text
+from umbel.model.later import Later
 
+_pprint = Later("pprint")
 _WIDTH = 50
 
 
@@ -28,6 +29,6 @@ def lines(values: Mapping[str, Any], censored: bool) -> str:
 def _text(value: Any, censored: bool) -> str:
     if isinstance(value, str):
         return value
-    text = pprint.pformat(value, width=_WIDTH)
+    text = _pprint.pformat(value, width=_WIDTH)
     # An object of somebody else's may show a URL in its repr(); plain values have been seen to before.
     return hide_in_text(text) if censored else text

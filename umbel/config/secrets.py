@@ -12,12 +12,13 @@ from typing import Any
 
 HIDDEN = "********"
 
-_NAME = re.compile(
+# Patterns as texts: re compiles each when it is first used, and few programs show their settings.
+_NAME = (
     r"(?i)api|pass|pwd|(?:^|_)pw(?:_|$)|secret|token|credential|signature|auth|(?<!routing_)(?<!binding_)key$|key_?id"
 )
-_URL = re.compile(r"(?s)(?P<scheme>[A-Za-z][\w+.-]*://)(?P<user>[^\s:@/?#]*)(?P<rest>.*@)")
-_BETWEEN_URLS = re.compile(r"(?<=[;,])(?=\s*[A-Za-z][\w+.-]*://)")
-_PAIR = re.compile(
+_URL = r"(?s)(?P<scheme>[A-Za-z][\w+.-]*://)(?P<user>[^\s:@/?#]*)(?P<rest>.*@)"
+_BETWEEN_URLS = r"(?<=[;,])(?=\s*[A-Za-z][\w+.-]*://)"
+_PAIR = (
     r"(?i)(?P<name>[\w-]*(?:pass|pwd|secret|token|credential|signature|accesskey|accountkey|api_?key)[\w-]*|\bsig|\bkey)"
     r"(?P<equals>\s*=\s*)(?P<value>'[^']*'|\"[^\"]*\"|[^&;\s]+)"
 )
@@ -25,17 +26,17 @@ _PAIR = re.compile(
 
 def is_secret(name: str) -> bool:
     """Whether a setting or option of this name holds a secret."""
-    return _NAME.search(name) is not None
+    return re.search(_NAME, name) is not None
 
 
 def hide_in_text(text: str) -> str:
     """The text with passwords of URLs and values of secret pairs hidden."""
     if "://" in text:
-        urls = _BETWEEN_URLS.split(text)
+        urls = re.split(_BETWEEN_URLS, text)
         if not all("@" in url for url in urls):
             urls = [text]  # a separator may be part of a password: better hide too much
-        text = "".join(_URL.sub(_hide_password, url) for url in urls)
-    return _PAIR.sub(lambda found: f"{found['name']}{found['equals']}{HIDDEN}", text) if "=" in text else text
+        text = "".join(re.sub(_URL, _hide_password, url) for url in urls)
+    return re.sub(_PAIR, lambda found: f"{found['name']}{found['equals']}{HIDDEN}", text) if "=" in text else text
 
 
 def hide(name: str, value: Any) -> Any:

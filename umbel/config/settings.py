@@ -19,6 +19,7 @@ from umbel.config.reading import Reading, check, raise_all, read, unknown
 from umbel.config.registry import Registry
 from umbel.config.report import censor, lines
 from umbel.config.source import open_source
+from umbel.model.forking import renewed_in_child
 from umbel_kernel.errors import ConfigurationError
 from umbel_kernel.setting import Setting
 
@@ -62,7 +63,7 @@ class Settings(MutableMapping[str, Any]):
         self._registry = Registry()
         self._namespace = namespace
         self._environ = environ
-        self._lock = threading.RLock()
+        self._lock = renewed_in_child(self, "_lock", threading.RLock)
         self._what: Any = None
         self._silent = False
         self._layers = Layers.of(self._registry.settings.values())

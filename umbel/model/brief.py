@@ -5,7 +5,7 @@ from __future__ import annotations
 import reprlib
 from typing import Any
 
-_PLAIN = (int, float, bool, type(None))
+_PLAIN = frozenset((int, float, bool, type(None)))
 
 
 class _Brief(reprlib.Repr):
@@ -22,17 +22,29 @@ def brief(value: Any, longest: int = 1024, levels: int = 3) -> str:
 
     It never raises: a value whose ``repr`` fails is described by its type.
     """
-    if type(value) in _PLAIN:
-        return repr(value)
-    if type(value) is tuple and all(
-        type(member) in _PLAIN or (type(member) is str and len(member) < 100) for member in value[:16]
-    ):
-        if len(value) <= 16:
-            return repr(value)
-    elif type(value) is dict and not value:
-        return "{}"
     try:
-        text = _Brief(longest, levels).repr(value)
+        text = repr(value) if _is_plain(value, min(levels, 3) - 1) else _Brief(longest, levels).repr(value)
     except Exception as error:
         return f"<{type(value).__name__}: its repr raised {type(error).__name__}>"
     return text if len(text) <= longest else text[: longest - 3] + "..."
+
+
+def _is_plain(value: Any, levels: int = 2) -> bool:
+    """Whether the value's own ``repr`` is short and shallow: what most tasks are called with."""
+    kind = type(value)
+    if kind is tuple or kind is list:
+        members = value
+    elif kind is dict:
+        members = (*value, *value.values())
+    else:
+        return kind in _PLAIN
+    if len(members) > 16:
+        return False
+    for member in members:
+        kind = type(member)
+        if kind is str:
+            if len(member) >= 64:
+                return False
+        elif kind not in _PLAIN and not (levels and _is_plain(member, levels - 1)):
+            return False
+    return True

@@ -20,6 +20,14 @@ from umbel_kernel.errors import (
 ImproperlyConfigured = ConfigurationError
 
 
+class UmbelWarning(UserWarning):
+    """Base of the warnings of this package."""
+
+
+class AlwaysEagerIgnored(UmbelWarning):
+    """``task_always_eager`` has no effect on ``send_task``, which sends a name and has no task to run."""
+
+
 class TaskPredicate(UmbelError):
     """Raised by a task to say how it ends, other than by a result or an error."""
 
@@ -66,6 +74,18 @@ class Ignore(TaskPredicate):
     """The task's outcome is not to be stored."""
 
 
+class Replaced(Ignore):
+    """An eager run has ended because another signature took its task's place.
+
+    Attributes:
+        value: what came of that one.
+    """
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+        super().__init__("Replaced by new task")
+
+
 class Reject(TaskPredicate):
     """The task's message is to be rejected; with ``requeue`` it is delivered again."""
 
@@ -108,7 +128,17 @@ class IncompleteStream(TaskError):
 
 
 class TimeoutError(TaskError):
-    """A result did not come within the timeout. It may still come."""
+    """A result did not come within the timeout. It may still come.
+
+    Attributes:
+        task_id: the first task whose result did not come; None when it was something else that took too long.
+        state: that task's state at the end of the timeout; None when the store could not say.
+    """
+
+    def __init__(self, *args: Any, task_id: str | None = None, state: str | None = None) -> None:
+        self.task_id = task_id
+        self.state = state
+        super().__init__(*args)
 
 
 class MaxRetriesExceededError(TaskError):
@@ -146,6 +176,7 @@ class RemoteError(UmbelError):
 
 __all__ = [
     "AlreadyRegistered",
+    "AlwaysEagerIgnored",
     "BackendError",
     "ChordError",
     "ConfigurationError",
@@ -170,6 +201,7 @@ __all__ = [
     "TimeLimitExceeded",
     "TimeoutError",
     "UmbelError",
+    "UmbelWarning",
     "WorkerLostError",
     "WorkerShutdown",
     "WorkerTerminate",

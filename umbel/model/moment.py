@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from umbel.model.later import Later
 from umbel_kernel.errors import ConfigurationError
+
+zoneinfo = Later("zoneinfo")
 
 
 def zone(name: str | tzinfo | None) -> tzinfo:
@@ -22,11 +24,12 @@ def zone(name: str | tzinfo | None) -> tzinfo:
     if name.upper() == "UTC":
         return UTC
     try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError) as error:
+        found: tzinfo = zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError) as error:
         raise ConfigurationError(
             f"there is no time zone {name!r} here; use a name such as 'Europe/London', or install tzdata"
         ) from error
+    return found
 
 
 def aware(when: datetime, tz: tzinfo) -> datetime:

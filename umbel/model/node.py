@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import os
 import re
-import socket
 
+from umbel.model.later import Later
+
+socket = Later("socket")
 DEFAULT_NODE = "celery"
 _PLACEHOLDER = re.compile(r"%(.)")
 
@@ -14,7 +16,9 @@ _PLACEHOLDER = re.compile(r"%(.)")
 @functools.cache
 def hostname() -> str:
     """This machine's name."""
-    return socket.gethostname()
+    # Where the system's own name is at hand, the library of sockets is not needed for it.
+    found: str = os.uname().nodename if hasattr(os, "uname") else socket.gethostname()
+    return found
 
 
 def origin() -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from umbel_kernel.spi.backend import Backend
@@ -64,8 +65,12 @@ class AppPort(Protocol):
         """Send a task by its name; returns its ``AsyncResult``."""
         ...
 
-    def send_many(self, calls: Sequence[tuple[str, Any, Any, Mapping[str, Any]]]) -> list[Any]:
-        """Send several (name, args, kwargs, options) in one batch; returns their results in order."""
+    def send_many(self, calls: Iterable[Any]) -> list[Any]:
+        """Send several, each (name, args, kwargs, options), in batches; returns their results in order."""
+        ...
+
+    def batching(self) -> AbstractContextManager[None]:
+        """Within it, messages are kept back, and published at its end, in batches. After an error none is."""
         ...
 
     def revoke(self, task_ids: Sequence[str], **options: Any) -> None:

@@ -25,6 +25,7 @@ class Context:
     is_eager: bool = False
     headers: Any = None
     delivery_info: Any = None
+    delivery_fence: int = 0
     reply_to: str | None = None
     shadow: str | None = None
     root_id: str | None = None
@@ -50,6 +51,7 @@ class Context:
     kwargsrepr: str | None = None
     lang: str | None = None
     outgoing: Any = None
+    added: int = 0
     _children: list[Any] | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

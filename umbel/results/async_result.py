@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import aclosing
 from datetime import datetime
 from types import GenericAlias
 from typing import Any
@@ -13,13 +14,24 @@ from umbel.model import states
 from umbel.model.current import get_current_app
 from umbel.model.exceptions import IncompleteStream, RemoteError, TimeoutError
 from umbel.results.base import ResultBase
-from umbel.results.graph import DependencyGraph
+from umbel.results.graph import DependencyGraph, GraphFormatter
 from umbel.results.joining import assert_will_not_block
+from umbel.results.overdue import one_overdue
+from umbel.results.patience import Patience
 from umbel.results.thenable import Thenable
+from umbel.results.watch import arrivals
 from umbel.wire.failure import attach_traceback
 from umbel.wire.result_document import ResultDocument
+from umbel_kernel.errors import NotSupported
 
 _READY = states.READY_STATES
+
+LAST_LOOK = 2.0
+"""Seconds for the look at what is known of a result whose time is over."""
+
+_ALONE = 0.25
+"""Seconds that a task is waited for alone, at first and after one of its parents ended: else each of a long chain would
+wake who waits. The error of a parent is usually its children's too, so it is met in that time as well."""
 
 
 class AsyncResult(ResultBase, Thenable):
@@ -46,6 +58,7 @@ class AsyncResult(ResultBase, Thenable):
         self._app = app
         self._backend = backend
         self._cache: ResultDocument | None = None
+        self._seen: str | None = None
 
     def __class_getitem__(cls, item: Any) -> GenericAlias:
         return GenericAlias(cls, item)
@@ -54,18 +67,30 @@ class AsyncResult(ResultBase, Thenable):
     def app(self) -> Any:
         """The app whose result it is."""
         if self._app is None:
-            self._app = get_current_app()
+            self._app = self._bound_app or get_current_app()
         return self._app
+
+    @app.setter
+    def app(self, app: Any) -> None:
+        self._app = app
 
     @property
     def backend(self) -> Any:
         """The ``ResultStore`` that is asked."""
         return self.app.backend if self._backend is None else self._backend
 
+    @backend.setter
+    def backend(self, backend: Any) -> None:
+        self._backend = backend
+
     @property
     def task_id(self) -> str:
         """The same as ``id``."""
         return str(self.id)
+
+    @task_id.setter
+    def task_id(self, task_id: str) -> None:
+        self.id = task_id
 
     # Waiting
 
@@ -82,12 +107,11 @@ class AsyncResult(ResultBase, Thenable):
         disable_sync_subtasks: bool = True,
         EXCEPTION_STATES: frozenset[str] = states.EXCEPTION_STATES,
         PROPAGATE_STATES: frozenset[str] = states.PROPAGATE_STATES,
-        **options: Any,
     ) -> Any:
-        """Wait for the outcome; returns the task's return value.
+        """Wait for the outcome; returns the task's return value. ``await result`` does so in an event loop.
 
         Args:
-            timeout: seconds to wait; None waits for ever. The task runs on when it is over.
+            timeout: seconds to wait; None waits for ever, 0 just looks. The task runs on when it is over.
             propagate: raise the task's error; without it the error is returned.
             interval: seconds between two calls of ``on_interval``, and between two looks for ``on_message``.
             no_ack: accepted as Celery does; a store decides for itself.
@@ -98,7 +122,8 @@ class AsyncResult(ResultBase, Thenable):
             disable_sync_subtasks: refuse to wait inside a task.
 
         Raises:
-            TimeoutError: nothing came in time.
+            TimeoutError: nothing came in time; it says which task, and what its state is by then.
+            OperationalError: the store went away and did not come back in time; without a timeout, within 30 s.
             RuntimeError: this was called inside a task.
             Exception: the task's own error, with the worker's traceback as its cause.
         """
@@ -121,38 +146,76 @@ class AsyncResult(ResultBase, Thenable):
         on_interval: Callable[[], Any] | None,
     ) -> None:
         store = self.backend
-        parents = {node.id: node for node in self._parents() if isinstance(node, AsyncResult)} if follow_parents else {}
-        for node in [node for node in parents.values() if node._cache is not None]:
-            node.maybe_throw()
-            del parents[node.id]
+        parents = self._awaited_parents() if follow_parents else {}
         end = None if timeout is None else time.monotonic() + timeout
+        steps = Patience(store, end)
         stepwise = on_message is not None or on_interval is not None
-        seen: str | None = None
+        alone = bool(parents) and not stepwise
+        shown: tuple[str, str] | None = None
         while True:
             left = None if end is None else max(end - time.monotonic(), 0.0)
             slice_ = min(left if left is not None else interval or 0.5, interval or 0.5) if stepwise else left
-            found = store.wait_for([self.id, *parents], slice_)
+            if alone and slice_ != 0:
+                found = steps.wait_for([self.id], _ALONE if slice_ is None else min(slice_, _ALONE))
+                if not found:
+                    alone = False
+                    continue
+            else:
+                found = steps.wait_for([self.id, *parents], slice_)
+                alone = bool(parents) and not stepwise
+            if end is not None and not found and time.monotonic() >= end:
+                # Whatever its state is by now: it may have ended just so, and who is told of the timeout is told why.
+                found = store.look([self.id], LAST_LOOK)
             document = found.get(self.id)
             if on_message is not None:
-                shown = document or store.get_document(self.id)
-                if (said := f"{shown.status} {shown.result!r}") != seen and shown.status != states.PENDING:
-                    seen = said
-                    on_message(shown.as_mapping())
+                seen = document or steps.known(self.id)
+                if (said := (seen.status, repr(seen.result))) != shown and seen.status != states.PENDING:
+                    shown, self._seen = said, seen.status
+                    on_message(seen.as_mapping())
             for task_id in found:
                 if task_id in parents:
-                    node = parents.pop(task_id)
-                    node._keep(found[task_id])
-                    node.maybe_throw()
-            if document is not None:
+                    parents.pop(task_id)._ended(found[task_id])
+            if document is not None and document.status in _READY:
                 self._keep(document)
                 return
             if on_interval is not None:
                 on_interval()
             # A parent that is ready says nothing of this task, so only an empty-handed wait can end the time.
-            if end is not None and not found and time.monotonic() >= end:
-                raise TimeoutError(
-                    f"the result of task {self.id} did not come within {timeout:g} seconds; it may still come"
-                )
+            if end is not None and timeout is not None and not (found.keys() - {self.id}) and time.monotonic() >= end:
+                raise one_overdue(self.id, timeout, document, self._seen)
+
+    def _awaited_parents(self) -> dict[str, AsyncResult]:
+        """The tasks before it that have not ended, as far as is known here; raises the error of one that failed."""
+        parents = {node.id: node for node in self._parents() if isinstance(node, AsyncResult)}
+        for node in [node for node in parents.values() if node._cache is not None]:
+            node.maybe_throw()
+            del parents[node.id]
+        return parents
+
+    def _ended(self, document: ResultDocument) -> None:
+        self._keep(document)
+        self.maybe_throw()
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        """``await result`` is ``result.get()`` for an event loop: other coroutines go on, and cancelling ends the wait.
+
+        However many are awaited, they wait on one thread and one connection.
+        """
+        return self._come().__await__()
+
+    async def _come(self) -> Any:
+        if self.ignored:
+            return None
+        assert_will_not_block()
+        if self._cache is None:
+            parents = self._awaited_parents()
+            async with aclosing(arrivals(self.backend, [self.id, *parents])) as documents:
+                async for document in documents:
+                    if document.task_id == self.id:
+                        self._keep(document)
+                        break
+                    parents[document.task_id]._ended(document)
+        return self.maybe_throw()
 
     def _parents(self) -> Iterator[ResultBase]:
         node = self.parent
@@ -191,6 +254,8 @@ class AsyncResult(ResultBase, Thenable):
         document: ResultDocument = self.backend.get_document(self.id)
         if document.status in _READY:
             self._keep(document)
+        elif document.status != states.PENDING:
+            self._seen = document.status
         return document
 
     def _get_task_meta(self) -> dict[str, Any]:
@@ -304,6 +369,25 @@ class AsyncResult(ResultBase, Thenable):
         """Tell the workers not to run the task; with ``terminate``, to end it where it runs."""
         self.app.revoke([self.id], terminate=terminate, signal=signal, reply=wait, timeout=timeout)
 
+    def revoke_by_stamped_headers(
+        self,
+        headers: Any,
+        connection: Any = None,
+        terminate: bool = False,
+        signal: str | None = None,
+        wait: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        """Tell the workers not to run any task that bears these stamps, a dict of names and values.
+
+        Raises:
+            NotSupported: the app's remote control has no such command.
+        """
+        revoke = getattr(self.app.control, "revoke_by_stamped_headers", None)
+        if revoke is None:
+            raise NotSupported("workers cannot be told to revoke tasks by their stamps; revoke them by their ids")
+        revoke(headers, connection=connection, terminate=terminate, signal=signal, reply=wait, timeout=timeout)
+
     # The tasks that it sent
 
     def iterdeps(self, intermediate: bool = False) -> Iterator[tuple[Any, Any]]:
@@ -334,8 +418,8 @@ class AsyncResult(ResultBase, Thenable):
         return value
 
     def build_graph(self, intermediate: bool = False, formatter: Any = None) -> DependencyGraph:
-        """The graph of this result and all that came of it."""
-        graph = DependencyGraph(root=self)
+        """The graph of this result and all that came of it; ``formatter`` draws it in ``to_dot``."""
+        graph = DependencyGraph(formatter=formatter or GraphFormatter(root=self.id, shape="oval"))
         for parent, node in self.iterdeps(intermediate=intermediate):
             graph.add_arc(node)
             if parent is not None:
@@ -381,4 +465,4 @@ class AsyncResult(ResultBase, Thenable):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Neither the app nor the store travels: where it arrives, it asks the current app.
-        return type(self), (self.id, None, None, None, self.parent)
+        return self._unbound(), (self.id, None, None, None, self.parent)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 
 class ResultBase:
@@ -17,6 +17,12 @@ class ResultBase:
     id: Any = None
     parent: ResultBase | None = None
     ignored: bool = False
+    _bound_app: ClassVar[Any] = None
+
+    @classmethod
+    def _unbound(cls) -> type:
+        """The class that can be found by its name: not the one of an app."""
+        return cls.__bases__[0] if "_bound_app" in vars(cls) else cls
 
     def as_tuple(self) -> Any:
         """Plain data from which ``result_from_tuple`` makes it again."""
@@ -30,7 +36,7 @@ class ResultBase:
         """Drop it from the store."""
         raise NotImplementedError
 
-    def get(self, timeout: float | None = None, propagate: bool = True, **options: Any) -> Any:
+    def get(self, timeout: float | None = None, propagate: bool = True) -> Any:
         """Wait for the value."""
         raise NotImplementedError
 

@@ -29,6 +29,10 @@ class EagerResult(AsyncResult):
         self._name = name
         self._cache = ResultDocument(id, state, ret_value, traceback, name=name)
 
+    def keep(self, document: ResultDocument) -> None:
+        """Answer with a whole document, when more than the outcome is known."""
+        self._cache = document
+
     def ready(self) -> bool:
         """It is."""
         return True
@@ -49,6 +53,9 @@ class EagerResult(AsyncResult):
         raise document.result if isinstance(document.result, BaseException) else RemoteError(document.result)
 
     wait = get  # type: ignore[assignment]
+
+    async def _come(self) -> Any:
+        return self.get()
 
     @property
     def children(self) -> list[Any] | None:
@@ -74,4 +81,4 @@ class EagerResult(AsyncResult):
 
     def __reduce__(self) -> tuple[Any, ...]:
         document = self._document()
-        return type(self), (self.id, document.result, document.status, document.traceback, self._name)
+        return self._unbound(), (self.id, document.result, document.status, document.traceback, self._name)

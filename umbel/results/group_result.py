@@ -47,7 +47,7 @@ class GroupResult(ResultSet):
     @classmethod
     def restore(cls, id: str, backend: Any = None, app: Any = None) -> Any:
         """A group's result that was saved, or None."""
-        return (backend or (app or get_current_app()).backend).restore_group(id)
+        return (backend or (app or cls._bound_app or get_current_app()).backend).restore_group(id)
 
     def as_tuple(self) -> Any:
         """``((id, parent), [members])``."""
@@ -80,4 +80,4 @@ class GroupResult(ResultSet):
         return f"<{type(self).__name__}: {self.id} [{', '.join(str(result.id) for result in self.results)}]>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.id, self.results, self.parent)
+        return self._unbound(), (self.id, self.results, self.parent)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator
+from contextlib import aclosing
 from typing import Any
 
 from umbel.model import states
 from umbel.model.current import get_current_app
-from umbel.model.exceptions import TimeoutError
-from umbel.results.async_result import AsyncResult
+from umbel.results.async_result import LAST_LOOK, AsyncResult
 from umbel.results.base import ResultBase
 from umbel.results.joining import assert_will_not_block
+from umbel.results.lots import lot_pause
+from umbel.results.overdue import several_overdue
+from umbel.results.patience import Patience
 from umbel.results.thenable import Thenable
-from umbel.wire.result_document import ResultDocument
+from umbel.results.watch import arrivals
 
 
 class ResultSet(ResultBase, Thenable):
@@ -32,8 +35,12 @@ class ResultSet(ResultBase, Thenable):
     def app(self) -> Any:
         """The app whose results they are."""
         if self._app is None:
-            self._app = self.results[0].app if self.results else get_current_app()
+            self._app = self._bound_app or (self.results[0].app if self.results else get_current_app())
         return self._app
+
+    @app.setter
+    def app(self, app: Any) -> None:
+        self._app = app
 
     @property
     def backend(self) -> Any:
@@ -124,21 +131,6 @@ class ResultSet(ResultBase, Thenable):
 
     # Waiting
 
-    def get(
-        self,
-        timeout: float | None = None,
-        propagate: bool = True,
-        interval: float = 0.5,
-        callback: Callable[[str, Any], Any] | None = None,
-        no_ack: bool = True,
-        on_message: Callable[[dict[str, Any]], Any] | None = None,
-        disable_sync_subtasks: bool = True,
-        on_interval: Callable[[], Any] | None = None,
-        **options: Any,
-    ) -> Any:
-        """See ``join``."""
-        return self.join(timeout, propagate, interval, callback, no_ack, on_message, disable_sync_subtasks, on_interval)
-
     def join(
         self,
         timeout: float | None = None,
@@ -150,17 +142,18 @@ class ResultSet(ResultBase, Thenable):
         disable_sync_subtasks: bool = True,
         on_interval: Callable[[], Any] | None = None,
     ) -> list[Any]:
-        """Wait for all; returns their values in order.
+        """Wait for all; returns their values in order. ``await results`` does so in an event loop.
 
         Args:
-            timeout: seconds for all of them together.
+            timeout: seconds for all of them together; None waits for ever, 0 just looks.
             propagate: raise the first error that comes; without it an error stands in the list in its place.
             callback: called with the id and the value of each as it comes; the list returned is then empty.
             on_message: called with each document that comes.
             on_interval: called every ``interval`` seconds while waiting.
 
         Raises:
-            TimeoutError: not all came in time.
+            TimeoutError: not all came in time; it says which ones, and what their states are by then.
+            OperationalError: the store went away and did not come back in time; without a timeout, within 30 s.
             RuntimeError: this was called inside a task.
             Exception: a task's own error.
         """
@@ -170,6 +163,8 @@ class ResultSet(ResultBase, Thenable):
             leaf.maybe_throw(propagate=propagate, callback=callback)
         self._call_back_if_ready()
         return [] if callback is not None else self._values(propagate)
+
+    get = join
 
     def join_native(
         self,
@@ -212,19 +207,21 @@ class ResultSet(ResultBase, Thenable):
         on_interval: Callable[[], Any] | None,
     ) -> Iterator[AsyncResult]:
         """Each member, once, when it is ready; those that come in one round in the order of the set."""
-        outstanding: dict[str, AsyncResult] = {}
-        for leaf in self._leaves():
-            if leaf._cache is not None:
-                yield leaf
-            elif not leaf.ignored:
-                outstanding[leaf.id] = leaf
+        known, outstanding = self._split()
+        yield from known
         end = None if timeout is None else time.monotonic() + timeout
+        steps = Patience(self.backend, end)
         while outstanding:
             left = None if end is None else max(end - time.monotonic(), 0.0)
             step = interval or 0.5
             slice_ = left if on_interval is None else step if left is None else min(left, step)
-            found: dict[str, ResultDocument] = self.backend.wait_for(list(outstanding), slice_)
-            for task_id in [task_id for task_id in outstanding if task_id in found]:
+            found = steps.wait_for(list(outstanding), slice_)
+            over = end is not None and not found and time.monotonic() >= end
+            if over:
+                # Some may have ended just so, and who is told of the timeout is told why.
+                found = self.backend.look(list(outstanding), LAST_LOOK)
+            ready = [name for name in outstanding if name in found and found[name].status in states.READY_STATES]
+            for task_id in ready:
                 leaf = outstanding.pop(task_id)
                 leaf._keep(found[task_id])
                 if on_message is not None:
@@ -232,11 +229,51 @@ class ResultSet(ResultBase, Thenable):
                 yield leaf
             if outstanding and on_interval is not None:
                 on_interval()
-            if outstanding and not found and end is not None and time.monotonic() >= end:
-                raise TimeoutError(
-                    f"{len(outstanding)} of {sum(1 for _ in self._leaves())} results did not come within "
-                    f"{timeout:g} seconds, {next(iter(outstanding))} among them; they may still come"
-                )
+            if outstanding and over and timeout is not None:
+                raise several_overdue(list(outstanding), sum(1 for _ in self._leaves()), timeout, found)
+            pause = lot_pause(len(outstanding))
+            if pause:
+                time.sleep(pause if end is None else max(min(pause, end - time.monotonic()), 0.0))
+
+    def _split(self) -> tuple[list[AsyncResult], dict[str, AsyncResult]]:
+        """The members that are known to have ended, and by id those that something is still to come of."""
+        known, outstanding = [], {}
+        for leaf in self._leaves():
+            if leaf._cache is not None:
+                known.append(leaf)
+            elif not leaf.ignored:
+                outstanding[leaf.id] = leaf
+        return known, outstanding
+
+    async def __aiter__(self) -> AsyncGenerator[AsyncResult, None]:
+        """``async for result in results``: each member when it has ended, in whatever order they do.
+
+        Its value is there at once, by ``result.get()``. Members of groups inside come one by one.
+        """
+        assert_will_not_block()
+        known, outstanding = self._split()
+        for leaf in known:
+            yield leaf
+        if outstanding:
+            async with aclosing(arrivals(self.backend, list(outstanding))) as documents:
+                async for document in documents:
+                    leaf = outstanding[document.task_id]
+                    leaf._keep(document)
+                    yield leaf
+        self._call_back_if_ready()
+
+    def __await__(self) -> Generator[Any, None, list[Any]]:
+        """``await results`` is ``results.get()`` for an event loop: the values in order, or the first error that comes.
+
+        Other coroutines go on meanwhile, and cancelling ends the wait.
+        """
+        return self._come().__await__()
+
+    async def _come(self) -> list[Any]:
+        async with aclosing(self.__aiter__()) as leaves:
+            async for leaf in leaves:
+                leaf.maybe_throw()
+        return self._values(True)
 
     def _values(self, propagate: bool) -> list[Any]:
         values: list[Any] = []
@@ -265,7 +302,7 @@ class ResultSet(ResultBase, Thenable):
         return self
 
     def _call_back_if_ready(self) -> None:
-        if self._callbacks is not None and all(leaf._cache is not None for leaf in self._leaves()):
+        if self._callbacks is not None and all(leaf.ignored or leaf._cache is not None for leaf in self._leaves()):
             self._call_back()
 
     # Acting
@@ -302,6 +339,9 @@ class ResultSet(ResultBase, Thenable):
         return NotImplemented
 
     __hash__ = object.__hash__
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self._unbound(), (self.results,)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: [{', '.join(str(result.id) for result in self.results)}]>"

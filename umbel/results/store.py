@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -10,19 +11,21 @@ from typing import Any
 
 from umbel.model import states
 from umbel.model.exceptions import TaskRevokedError
+from umbel.model.forking import load, renewed_in_child
+from umbel.model.ids import uuid
 from umbel.model.ports import AppPort
+from umbel.results import patience
 from umbel.results.base import ResultBase
 from umbel.results.from_tuple import result_from_tuple
+from umbel.results.watch import Watch
 from umbel.wire.failure import decode_exception, encode_exception
 from umbel.wire.result_document import COMPRESSED, JSON, ResultDocument, encode, loads
-from umbel_kernel import plugins
 from umbel_kernel.errors import NotSupported
 from umbel_kernel.spi.backend import Backend, BackendCapability, ChordPart, Record
 
 _EXCEPTION_STATES = states.EXCEPTION_STATES
 
-_PATIENCE = 30.0
-"""Seconds of one wait without a limit: with none at all, a backend gives up as soon as its store is away."""
+_BELL_EXPIRES = 60.0
 
 
 class _Settings:
@@ -35,7 +38,7 @@ class _Settings:
 
     def __init__(self, conf: Any) -> None:
         self.serializer: str = conf.result_serializer
-        plugin = plugins.load("serializers", self.serializer)
+        plugin = load("serializers", self.serializer)
         self.content_type: str = plugin.content_type
         self.content_encoding: str = plugin.content_encoding
         self.compression: str | None = conf.result_compression
@@ -65,7 +68,8 @@ class ResultStore:
         self.app = app
         self._read: _Settings | None = None
         self._cache: OrderedDict[str, ResultDocument] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = renewed_in_child(self, "_lock", threading.Lock)
+        self._watch: Watch | None = None
 
     @property
     def backend(self) -> Backend:
@@ -109,9 +113,10 @@ class ResultStore:
         expires = settings.failure_expires if state == states.FAILURE else settings.expires
         if request is None:
             document = encode(task_id, state, result, traceback=traceback)
-            reply_to = None
+            reply_to, fence = None, 0
         else:
             children = getattr(request, "children", None)
+            fence = getattr(request, "delivery_fence", 0)
             document = encode(
                 task_id, state, result,
                 traceback=traceback,
@@ -119,13 +124,14 @@ class ResultStore:
                 group_id=getattr(request, "group", None),
                 parent_id=getattr(request, "parent_id", None),
                 extended=_extended(request) if settings.extended else None,
+                fence=fence,
             )  # fmt: skip
             reply_to = getattr(request, "reply_to", None)
         body, content_type, content_encoding = self.app.content.dumps(document, settings.serializer)
         if settings.compression is not None:
             squeezed, compressor = self.app.content.compress(body, settings.compression)
             body = b"".join((COMPRESSED, compressor.encode(), b"\x00", squeezed))
-        return Record(task_id, state, body, content_type, content_encoding, expires, reply_to)
+        return Record(task_id, state, body, content_type, content_encoding, expires, reply_to, fence)
 
     def store(self, records: Sequence[Record]) -> None:
         """Keep these, in one batch.
@@ -223,6 +229,8 @@ class ResultStore:
     def wait_for(self, task_ids: Sequence[str], timeout: float | None) -> dict[str, ResultDocument]:
         """Wait until at least one of these has ended; what is known of all that have.
 
+        Without a limit it waits in pieces: with none at all, a backend gives up as soon as its store is away.
+
         Args:
             timeout: seconds; None waits for ever, 0 just looks. An empty dict is returned when it is over.
 
@@ -230,9 +238,36 @@ class ResultStore:
             OperationalError: the store went away and did not come back within the timeout, or within half a minute.
         """
         while True:
-            found = self.backend.wait(task_ids, timeout=_PATIENCE if timeout is None else timeout)
+            found = self.backend.wait(task_ids, timeout=patience.LONGEST if timeout is None else timeout)
             if found or timeout is not None:
                 return {task_id: self._open(record) for task_id, record in found.items()}
+
+    def look(self, task_ids: Sequence[str], timeout: float) -> dict[str, ResultDocument]:
+        """What is known of these now, whatever the state, from a store that answers within ``timeout`` seconds.
+
+        Raises:
+            OperationalError: it did not answer.
+        """
+        return {
+            task_id: self._open(record) for task_id, record in self.backend.fetch(task_ids, timeout=timeout).items()
+        }
+
+    def watch(self) -> Watch:
+        """What waits here on behalf of event loops, in this process."""
+        watch = self._watch
+        if watch is None or watch.pid != os.getpid():
+            with self._lock:
+                watch = self._watch
+                if watch is None or watch.pid != os.getpid():
+                    watch = self._watch = Watch(self)
+        return watch
+
+    def ring(self, bell: str) -> None:
+        """End a wait in which ``bell`` is among the ids, by keeping a result of it for a while."""
+        record = self.record(bell, states.SUCCESS, None)
+        record.expires = _BELL_EXPIRES
+        record.reply_to = self.backend.reply_to
+        self.store([record])
 
     def get_task_meta(self, task_id: str, cache: bool = True) -> dict[str, Any]:
         """What is known of a task as a dict with the members of Celery's."""
@@ -323,15 +358,28 @@ class ResultStore:
         self.backend.begin_chord(group_id, size, expires=self._settings.chord_expires)
 
     def chord_part(
-        self, group_id: str, index: int, size: int, task_id: str, state: str, result: Any
-    ) -> list[tuple[str, Any]] | None:
+        self,
+        group_id: str,
+        index: int,
+        size: int,
+        task_id: str,
+        state: str,
+        result: Any,
+        *,
+        run: str | None = None,
+        fence: int = 0,
+    ) -> list[tuple[str, str, Any]] | None:
         """Count one member of a chord's header.
 
-        Returns the state and the result of every member in order, errors decoded, to the one caller whose part made
-        the header complete; None to all others.
+        Returns the id, the state and the result of every member in order, errors decoded, to the caller whose part made
+        the header complete, and to the same member when it comes again before ``end_chord``; None to all others.
+
+        Args:
+            run: a name of this report, the same when it is repeated; by default one that nobody has.
+            fence: which run of the member it is, as in ``Record``.
 
         Raises:
-            EncodeError: the result cannot be serialised.
+            ContentError: the result cannot be serialised, or that of another member cannot be read.
             NotSupported: the backend counts no chords.
         """
         settings = self._settings
@@ -341,16 +389,35 @@ class ResultStore:
             result = result.as_tuple()
         # The form is that of Celery's own chord parts in Redis.
         body, _, _ = self.app.content.dumps([1, task_id, state, result], settings.serializer)
-        parts = self.backend.chord_part(ChordPart(group_id, index, size, task_id, state, body, settings.chord_expires))
+        part = ChordPart(group_id, index, size, task_id, state, body, settings.chord_expires, run or uuid(), fence)
+        parts = self.backend.chord_part(part)
         if parts is None:
             return None
         ended = []
-        for part in parts:
-            _, _, member_state, value = self._loads(part)
+        for each in parts:
+            _, member, member_state, value = self._loads(each)
             if member_state in _EXCEPTION_STATES:
                 value = decode_exception(value)
-            ended.append((member_state, value))
+            ended.append((member, member_state, value))
         return ended
+
+    @property
+    def chord_expires(self) -> float | None:
+        """Seconds for which it is kept how far a chord is; None for ever."""
+        return self._settings.chord_expires
+
+    def end_chord(self, group_id: str, run: str) -> bool:
+        """Whether what follows the end of a header, as this run of a member has sent it, is what counts. It is when
+        this is called for the first time."""
+        return self.backend.chord_end(group_id, run, expires=self._settings.chord_expires)
+
+    def add_to_chord(self, group_id: str, size: int, member: str) -> int | None:
+        """Let a header have one more member; its index, or None when the header is complete.
+
+        Raises:
+            NotSupported: the backend adds nothing to a header that was sent.
+        """
+        return self.backend.chord_add(group_id, size, member, expires=self._settings.chord_expires)
 
     def as_uri(self, include_password: bool = False) -> str:
         """Where results are kept, the password masked unless asked for."""
@@ -367,24 +434,34 @@ class ResultStore:
             )
         return self.app.content.loads(body, settings.content_type, settings.content_encoding)
 
-    def _open(self, record: Record) -> ResultDocument:
+    def read(self, record: Record) -> ResultDocument:
+        """The document in a record.
+
+        Raises:
+            ContentError: it cannot be read.
+        """
         settings = self._settings
         # A store that keeps bodies alone says JSON of all of them: only what it says beyond that is news.
         content_type = settings.content_type if record.content_type == JSON else record.content_type
         data = loads(self.app.content, record.body, content_type, record.content_encoding, settings.accept)
-        document = ResultDocument.from_mapping(data, record.task_id)
-        if document.status == states.SUCCESS and settings.cache_max != -1:
+        return ResultDocument.from_mapping(data, record.task_id)
+
+    def _open(self, record: Record) -> ResultDocument:
+        document = self.read(record)
+        cache_max = self._settings.cache_max
+        if document.status == states.SUCCESS and cache_max != -1:
             with self._lock:
                 self._cache[record.task_id] = document
-                while len(self._cache) > (settings.cache_max or 1000):
+                while len(self._cache) > (cache_max or 1000):
                     self._cache.popitem(last=False)
         return document
 
 
 def _seconds(value: Any) -> float | None:
+    """As Celery has it, 0 stands for ever, as None does."""
     if isinstance(value, timedelta):
-        return value.total_seconds()
-    return None if value is None else float(value)
+        value = value.total_seconds()
+    return float(value) if value else None
 
 
 def _extended(request: Any) -> dict[str, Any]:

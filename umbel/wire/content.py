@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from umbel.model.forking import load
 from umbel_kernel import plugins
 from umbel_kernel.errors import (
     ConfigurationError,
@@ -89,12 +90,13 @@ class Content:
 
         Args:
             content_type: as it came; empty means ``application/data``.
-            content_encoding: as it came; only raw text is read by it.
+            content_encoding: as it came; raw text is read by it, and what a serializer reads comes to it in UTF-8 or as
+                bytes.
             accept: instead of the ``accept`` given at construction.
 
         Raises:
             ContentTooLarge: it is over ``max_size``; nothing was parsed.
-            ContentRefused: the content type is not accepted or not known.
+            ContentRefused: the content type is not accepted or not known, or the content encoding is not known.
             DecodeError: the body is not what its content type says.
         """
         if len(body) > self.max_size:
@@ -106,6 +108,8 @@ class Content:
             if not content_type or (isinstance(content_type, str) and content_type in RAW_TYPES):
                 return _read_raw(body, content_encoding)
             read = self._find_reader(content_type, self.accept if accept is None else tuple(accept))
+        if content_encoding != "utf-8" and content_encoding != "binary":
+            body = _as_utf_8(body, content_encoding)
         return read(body)
 
     def check(self) -> None:
@@ -180,16 +184,30 @@ def _read_raw(body: bytes, content_encoding: str) -> str | bytes:
     named = content_encoding.lower() if isinstance(content_encoding, str) else ""
     if named in _BINARY_ENCODINGS:
         return body
-    encoding = _TEXT_ENCODINGS.get(named)
-    if encoding is None:
-        raise ContentRefused(
-            f"text in the content encoding {content_encoding[:80]!r}, which is not read here; "
-            f"send it as one of: {', '.join(sorted(filter(None, (*_TEXT_ENCODINGS, *_BINARY_ENCODINGS))))}"
-        )
+    encoding = _text_encoding(content_encoding)
     try:
         return body.decode(encoding)
     except UnicodeDecodeError as error:
         raise DecodeError(f"a body of {len(body)} bytes is not text in {encoding}: {error}") from error
+
+
+def _as_utf_8(body: bytes, content_encoding: str) -> bytes:
+    named = content_encoding.lower() if isinstance(content_encoding, str) else ""
+    if named in _BINARY_ENCODINGS or _text_encoding(content_encoding) != "latin-1":
+        return body
+    return body.decode("latin-1").encode()
+
+
+def _text_encoding(content_encoding: object) -> str:
+    """Python's name for it, from the fixed table."""
+    named = content_encoding.lower() if isinstance(content_encoding, str) else ""
+    encoding = _TEXT_ENCODINGS.get(named)
+    if encoding is None:
+        raise ContentRefused(
+            f"text in the content encoding {named[:80]!r}, which is not read here; "
+            f"send it as one of: {', '.join(sorted(filter(None, (*_TEXT_ENCODINGS, *_BINARY_ENCODINGS))))}"
+        )
+    return encoding
 
 
 def _accepted_serializer(entry: str) -> Serializer | None:
@@ -222,12 +240,12 @@ def _refusal(content_type: object, accept: tuple[str, ...] | None) -> str:
 
 
 def _serializer(name: str) -> Serializer:
-    serializer: Serializer = plugins.load("serializers", name)()
+    serializer: Serializer = load("serializers", name)()
     return serializer
 
 
 def _compressor(name: str) -> Compressor:
-    compressor: Compressor = plugins.load("compressors", name)()
+    compressor: Compressor = load("compressors", name)()
     return compressor
 
 
@@ -248,7 +266,7 @@ def _installed(kind: str) -> Mapping[str, str]:
     found: dict[str, str] = {}
     for plugin in plugins.installed(kind):
         try:
-            loaded = plugins.load(kind, plugin.name)
+            loaded = load(kind, plugin.name)
         except PluginError:
             # One broken plugin must not keep the others from being read.
             continue

@@ -14,8 +14,8 @@ from typing import Any
 
 from umbel.model import exceptions as own
 from umbel.model.brief import brief
+from umbel.model.forking import load
 from umbel_kernel import errors as kernel
-from umbel_kernel import plugins
 from umbel_kernel.errors import ContentError
 
 _CELERY = "celery.exceptions"
@@ -111,7 +111,7 @@ def attach_traceback(exc: BaseException, text: str | None) -> BaseException:
 
 @functools.cache
 def _codec(serializer: str) -> Any:
-    return plugins.load("serializers", serializer)()
+    return load("serializers", serializer)()
 
 
 def _survives(exc: BaseException, codec: Any) -> bool:
@@ -181,6 +181,10 @@ def _make(cls: type[BaseException], arguments: tuple[Any, ...]) -> BaseException
         made = None
     if isinstance(made, cls):
         return made
-    bare = BaseException.__new__(cls)
+    try:
+        bare = BaseException.__new__(cls)
+    except TypeError:
+        # A class written in C whose instances hold more than Python knows of, such as pydantic's ValidationError.
+        bare = _stand_in(cls.__module__, cls.__qualname__)(*arguments)
     bare.args = arguments
     return bare

@@ -51,6 +51,7 @@ def encode(
     parent_id: str | None = None,
     date_done: datetime | str | None = None,
     extended: Mapping[str, Any] | None = None,
+    fence: int = 0,
 ) -> dict[str, Any]:
     """The document of a task, ready for a serializer.
 
@@ -59,6 +60,7 @@ def encode(
         children: the tuples of the results of the tasks that this one sent; None when that is not known.
         date_done: when it ended; None means now, if the state is a final one.
         extended: what ``result_extended`` adds: ``name``, ``args``, ``kwargs``, ``worker``, ``retries``, ``queue``.
+        fence: which run of the task it is of; Celery has no such member, so it is left out for the first.
     """
     if state in READY_STATES:
         if date_done is None:
@@ -80,6 +82,8 @@ def encode(
         document["parent_id"] = parent_id
     if extended is not None:
         document.update(extended)
+    if fence:
+        document["fence"] = fence
     document["task_id"] = task_id
     return document
 
@@ -94,7 +98,8 @@ class ResultDocument:
         traceback: the worker's traceback as text.
         children: tuples of the results of the tasks that it sent, for ``result_from_tuple``.
         date_done: when it ended.
-    The last six are only there with ``result_extended``.
+        stamps: the task's stamps by name, if it has any.
+    The last seven are only there with ``result_extended``.
     """
 
     task_id: str
@@ -111,6 +116,7 @@ class ResultDocument:
     worker: str | None = None
     retries: int | None = None
     queue: str | None = None
+    stamps: dict[str, Any] | None = None
 
     @classmethod
     def from_mapping(cls, data: Any, task_id: str | None = None) -> ResultDocument:
@@ -129,10 +135,13 @@ class ResultDocument:
         result = get("result")
         if status in EXCEPTION_STATES and result is not None:
             result = decode_exception(result)
+        stamped = get("stamped_headers")
+        stamps = {name: data[name] for name in stamped if name in data} if isinstance(stamped, list | tuple) else None
         return cls(
             task_id if task_id is not None else str(get("task_id")),
             status, result, get("traceback"), get("children"), _moment(get("date_done")), get("parent_id"),
             get("group_id"), get("name"), get("args"), get("kwargs"), get("worker"), get("retries"), get("queue"),
+            stamps or None,
         )  # fmt: skip
 
     def as_mapping(self) -> dict[str, Any]:
@@ -149,6 +158,8 @@ class ResultDocument:
             value = getattr(self, name)
             if value is not None:
                 document[name] = value
+        if self.stamps:
+            document.update(self.stamps, stamped_headers=list(self.stamps))
         return document
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import Any
 
 from umbel.model import signals
+from umbel_kernel import plugins
+from umbel_kernel.errors import UmbelError
 
 
 class Children:
@@ -19,6 +22,21 @@ class Children:
     def __init__(self, app: Any, *, processes: bool) -> None:
         self._app = app
         self._processes = processes
+
+    def prepare(self) -> None:
+        """Called before the first of these places is made: import the plugins by which a task sends others and keeps
+        its result, so that processes share them instead of importing them each. Whoever connects is told what is wrong.
+        """
+        if not self._processes:
+            return
+        connections = self._app.connections
+        with contextlib.suppress(UmbelError):
+            for url in [*connections.broker_urls(read=True), *connections.broker_urls()]:
+                plugins.load("brokers", url.scheme)
+        with contextlib.suppress(UmbelError):
+            results = connections.backend_url()
+            if results is not None:
+                plugins.load("backends", results.scheme)
 
     def initialize(self) -> None:
         """Called where jobs will run, before the first."""

@@ -6,13 +6,16 @@ import enum
 import itertools
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from umbel.model import moment, signals
+from umbel.model.brief import brief
 from umbel.model.exceptions import InvalidTaskError, NotRegistered
-from umbel.wire.inbound import check_headers, upgrade
-from umbel.worker.held import Held, Plan
+from umbel.wire.headers import check_headers, is_plain
+from umbel.wire.inbound import upgrade
+from umbel.worker.held import Held, Plan, fence
 from umbel.worker.revoked import Revoked
 from umbel_kernel.errors import ContentError, ContentTooLarge
 from umbel_kernel.spi.message import Delivery
@@ -87,42 +90,58 @@ class Dispatch:
             Its fate; the held task (None when it cannot be understood); and, for ``LATER``, when it is
             due, for ``DEAD`` the error that says why.
         """
-        headers = delivery.headers
+        headers, source = delivery.headers, delivery
         if len(delivery.body) > self._longest:
             return Fate.DEAD, None, ContentTooLarge(len(delivery.body), self._longest)
         try:
             name = headers.get("task")
             if name is None:
-                headers, name = self._protocol_1(delivery)
+                source = self._protocol_1(delivery)
+                headers = source.headers
+                name = headers["task"]
             plan = self._plans.get(name) if type(name) is str else None
             if plan is None:
                 plan = self.plan(name)
                 if plan is None:
-                    return Fate.DEAD, None, NotRegistered(name)
-            check_headers(headers)
-            eta, expires = headers.get("eta"), headers.get("expires")
-            due = moment.read(eta, self._app.timezone) if eta else None
-            until = moment.read(expires, self._app.timezone) if expires else None
+                    return Fate.DEAD, None, _unknown(name)
+            plain = is_plain(headers)
+            if not plain:
+                check_headers(headers)
+            reply_to = delivery.reply_to
+            if reply_to is not None and type(reply_to) is not str:
+                raise InvalidTaskError(f"the property 'reply_to' is a text or null, not {brief(reply_to, 80)}")
+            eta = expires = due = until = None
+            if not plain:
+                eta, expires = headers.get("eta"), headers.get("expires")
+                due = moment.read(eta, self._app.timezone) if eta else None
+                until = moment.read(expires, self._app.timezone) if expires else None
         except (InvalidTaskError, ContentError) as error:
             return Fate.DEAD, None, error
         except (ValueError, TypeError) as error:
-            return Fate.DEAD, None, InvalidTaskError(f"the headers 'eta' and 'expires' are points in time: {error}")
-        held = self._hold(delivery, headers, plan, until)
+            return (
+                Fate.DEAD,
+                None,
+                InvalidTaskError(f"the headers 'eta' and 'expires' are points in time: {str(error)[:200]}"),
+            )
+        held = self._hold(delivery, source, plan, until, None if plain else headers.get("timelimit"))
+        if plain:
+            held.job.context["headers"] = None
         if signals.task_received._receivers:
             signals.task_received.send(sender=self, request=held)
         if logger.isEnabledFor(logging.INFO):
             data = {"id": held.task_id, "name": name, "eta": eta, "args": headers.get("argsrepr")}
             logger.info("Task %(name)s[%(id)s] received", data, extra={"data": data})
-        fate = self.fate(held)
-        if fate is not Fate.RUN:
-            return fate, held, None
+        if until is not None or self._revoked:
+            fate = self.fate(held)
+            if fate is not Fate.RUN:
+                return fate, held, None
         if due is not None and due > self._now():
             return Fate.LATER, held, due
         return Fate.RUN, held, None
 
-    def _hold(self, delivery: Delivery, headers: dict[str, Any], plan: Plan, until: datetime | None) -> Held:
-        limits = headers.get("timelimit")
-        hard, soft = limits if limits else (None, None)
+    def _hold(self, delivery: Delivery, source: Delivery, plan: Plan, until: datetime | None, limits: Any) -> Held:
+        headers = source.headers
+        hard, soft = limits or (None, None)
         context = {
             "delivery_info": {
                 "exchange": delivery.exchange,
@@ -132,13 +151,14 @@ class Dispatch:
             },
             "reply_to": delivery.reply_to,
             "correlation_id": delivery.correlation_id,
+            "delivery_fence": fence(headers, delivery.delivery_count),
         }
         job = Job(
             next(self._ids),
-            delivery.body,
+            source.body,
             headers,
-            delivery.content_type,
-            delivery.content_encoding,
+            source.content_type,
+            source.content_encoding,
             context,
             soft if soft is not None else plan.soft,
             hard if hard is not None else plan.hard,
@@ -147,8 +167,8 @@ class Dispatch:
             self._check_limits(plan.name, job)
         return Held(delivery, job, plan, headers["id"], until=until, received=delivery)
 
-    def _protocol_1(self, delivery: Delivery) -> tuple[dict[str, Any], Any]:
-        """The headers and the name of a message whose body alone says what it is."""
+    def _protocol_1(self, delivery: Delivery) -> Delivery:
+        """A message whose body alone says what it is, as one of protocol 2. The one that came stays as it came."""
         content = self._app.content
         body = delivery.body
         compression = delivery.headers.get("compression")
@@ -156,7 +176,14 @@ class Dispatch:
             body = content.decompress(body, compression)
         value = content.loads(body, delivery.content_type, delivery.content_encoding)
         headers, message = upgrade(value, delivery.headers)
-        serializer = self._app.conf.task_serializer
-        delivery.body, delivery.content_type, delivery.content_encoding = content.dumps(message, serializer)
         headers.pop("compression", None)
-        return headers, headers["task"]
+        body, content_type, content_encoding = content.dumps(message, self._app.conf.task_serializer)
+        return replace(
+            delivery, body=body, headers=headers, content_type=content_type, content_encoding=content_encoding
+        )
+
+
+def _unknown(name: Any) -> NotRegistered | InvalidTaskError:
+    if type(name) is not str:
+        return InvalidTaskError(f"the header 'task' is a text, not {brief(name, 80)}")
+    return NotRegistered(name if len(name) <= 512 else f"{name[:512]}...")

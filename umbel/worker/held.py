@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from umbel.app.outcome import TaskOutcome
 from umbel_kernel.spi.message import Delivery
 from umbel_kernel.spi.pool import Job
+
+logger = logging.getLogger("umbel.worker.holds")
 
 LOST_HEADER = "umbel-lost"
 """Counts in a task's message how many processes it took with it."""
@@ -28,6 +32,28 @@ def identity(headers: Mapping[str, Any]) -> Identity | None:
 def _count(headers: Mapping[str, Any], name: str) -> int:
     value = headers.get(name)
     return value if type(value) is int else 0
+
+
+def fence(headers: Mapping[str, Any], deliveries: int | None) -> int:
+    """Which run of a task: a number that grows when it is replaced, retried, lost with a process, or delivered again.
+
+    0 for the first run; below 2**48.
+
+    Args:
+        deliveries: how often this message was delivered before.
+    """
+    if not (deliveries or headers.get("retries") or headers.get("replaced_task_nesting") or LOST_HEADER in headers):
+        return 0
+    parts = (
+        (_count(headers, "replaced_task_nesting"), 8),
+        (_count(headers, "retries"), 16),
+        (_count(headers, LOST_HEADER), 8),
+        (deliveries or 0, 16),
+    )
+    number = 0
+    for value, bits in parts:
+        number = number << bits | max(0, min(value, (1 << bits) - 1))
+    return number
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +114,8 @@ class Held:
         started: whether the pool has begun to run it.
         until: when it expires; None for never.
         received: its message as it came, also after the connection is lost.
+        outcome: what it came to, as long as that is not settled.
+        refused: whether nothing may follow from this run, because another worker has the task by now.
     """
 
     delivery: Delivery | None
@@ -98,6 +126,8 @@ class Held:
     started: bool = False
     until: datetime | None = None
     received: Delivery | None = None
+    outcome: TaskOutcome | None = None
+    refused: bool = False
 
     @property
     def identity(self) -> Identity | None:
@@ -130,3 +160,13 @@ class Held:
     def message(self) -> Delivery | None:
         """The message."""
         return self.delivery
+
+
+def tell_refused(held: Held) -> None:
+    """Say that nothing follows from a run of a task."""
+    logger.warning(
+        "What task %s[%s] came to is refused: its lease ran out while this worker was stopped or cut off, and another "
+        "worker has it",
+        held.name,
+        held.task_id,
+    )

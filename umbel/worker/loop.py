@@ -8,24 +8,26 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Any
 
 from umbel.app.outcome import TaskOutcome, Verdict
-from umbel.model import signals, states
+from umbel.model import signals
 from umbel.model.brief import brief
 from umbel.model.exceptions import TaskRevokedError
-from umbel.model.request import Context
-from umbel.worker.dead_letter import dead_letter
 from umbel.worker.dispatch import Dispatch, Fate
-from umbel.worker.held import Held, Identity, identity
+from umbel.worker.held import Held, Identity
+from umbel.worker.holds import LONGEST_HOLD, Holds
+from umbel.worker.lead import Lead
 from umbel.worker.lost import Lost
+from umbel.worker.pace import LONG, MOST, Pace
+from umbel.worker.refusing import Refusing
 from umbel.worker.settling import Settling
 from umbel.worker.shutdown import Ending, Shutdown
 from umbel.worker.timer import Timer
-from umbel_kernel.errors import ContentError, UmbelError
+from umbel_kernel.errors import UmbelError
 from umbel_kernel.spi.broker import Broker, BrokerCapability, Consumer
 from umbel_kernel.spi.message import Delivery
 from umbel_kernel.spi.pool import Outcome, Pool, PoolCapability
@@ -33,15 +35,10 @@ from umbel_kernel.spi.topology import Queue
 
 logger = logging.getLogger("umbel.worker.loop")
 
-MOST = 1000
-"""The most messages taken in one turn, and held while tasks are short."""
-
-SHORT = 0.02
-"""Seconds of work that may wait in the worker beyond its prefetch limit while tasks are short."""
-
 PATIENCE = 10.0
 """Seconds that the end of a worker waits for a broker or a store that is away."""
 
+_ACK = Verdict.ACK.value
 _NO_USE_WAITING = 0.5
 _START_POLL = 0.005
 _LONGEST_WAIT = 60.0
@@ -63,6 +60,7 @@ class Loop:
             however short they are, 0 for no limit.
         lost: settles tasks whose process is lost.
         eta_limit: how many tasks whose time has not come to hold at the most; None for no limit.
+        lead: lets threads of the pool turn this loop; None when the pool has none that do.
         dead_letters: where to put what cannot be understood; None to drop it with an error in the log.
     """
 
@@ -80,6 +78,7 @@ class Loop:
         dead_letters: Queue | None,
         lost: Lost,
         eta_limit: int | None = None,
+        lead: Lead | None = None,
     ) -> None:
         self.app = app
         self.hostname = hostname
@@ -89,18 +88,20 @@ class Loop:
         self.settling = settling
         self.shutdown = shutdown
         self.multiplier = multiplier
-        self.dead_letters = dead_letters
+        self.refusing = Refusing(app, hostname, settling, dead_letters)
         self.eta_limit = eta_limit
         self.lost = lost
+        self.lead = lead
+        self.holds = Holds(self)
         self.consumer: Consumer | None = None
         self.broker: Broker | None = None
         self.ready: deque[Held] = deque()
         self.running: dict[int, Held] = {}
         self.later: dict[int, Held] = {}
-        self.done = 0
         self._started = 0
         self._early = 0
-        self._mean = 1.0
+        self.pace = Pace()
+        self.done = 0
         self._parks = False
 
     # Facts for others; safe to read from any thread.
@@ -112,29 +113,67 @@ class Loop:
         return [*mine, *self.settling.deliveries()]
 
     @property
+    def busy(self) -> bool:
+        """Whether something runs or waits to run."""
+        return bool(self.running or self.ready)
+
+    @property
+    def wants_other(self) -> bool:
+        """Whether another thread should lead at once when one runs a job: slots are free, and tasks are long."""
+        return self.pace.mean > LONG and 0 < len(self.running) < self.pool.size
+
+    @property
     def idle(self) -> bool:
         """Whether nothing runs, waits to run, or waits to be settled."""
         return not (self.running or self.ready or len(self.settling))
 
+    def wake(self) -> None:
+        """End whatever waits here. Callable from any thread and from a signal handler."""
+        self.nudge()
+        if self.lead is not None:
+            self.lead.ring()
+
+    def nudge(self) -> None:
+        """End the turn that waits."""
+        consumer = self.consumer
+        if consumer is not None:
+            consumer.wake()
+
     # The connection
 
     def attach(self, broker: Broker, consumer: Consumer) -> None:
-        """Begin to read from a consumer."""
+        """Begin to read from a consumer, or go on with what is held after a lost connection.
+
+        Raises:
+            OperationalError: the connection is lost again.
+        """
         self.broker, self.consumer = broker, consumer
         self._parks = BrokerCapability.DELAY in broker.capabilities
-        self.settling.consumer = consumer
+        self.holds.resume(consumer)
+        self.settling.resume(consumer)
 
-    def detach(self) -> None:
-        """The consumer is gone: what has not begun is forgotten, for it comes again; what runs goes on."""
-        self.consumer = None
-        withdrawn = set(self.pool.withdraw(list(self.running)))
-        for job_id in withdrawn:
-            self._forget(self.running.pop(job_id))
+    def detach(self, *, resumes: bool = True) -> None:
+        """The connection is lost: what has not begun is forgotten, for it comes again; what runs goes on.
+
+        Where holds outlive a connection and there will be another (``resumes``), all that is held stays.
+        """
+        consumer, self.consumer = self.consumer, None
+        if resumes and self.holds.suspend(consumer):
+            return
+        self.holds.drop()
+        self.withdraw(list(self.running))
         self.ready.clear()
         self.later.clear()
         self.settling.lost_connection()
         for held in self.running.values():
             held.delivery = None
+
+    def withdraw(self, job_ids: Sequence[int]) -> list[Held]:
+        """Take jobs back from the pool that have not begun. Returns them."""
+        withdrawn = [self.running.pop(job_id) for job_id in self.pool.withdraw(job_ids)]
+        for held in withdrawn:
+            self._forget(held)
+        return withdrawn
 
     # The turn
 
@@ -144,18 +183,25 @@ class Loop:
         Raises:
             OperationalError: the consumer's connection is lost; call ``detach``.
         """
+        if self.lead is not None:
+            self.lead.run(self, lambda: self.pool.submit(()))
         while self.shutdown.ending is Ending.NONE:
             self.turn()
 
-    def turn(self) -> None:
-        """One turn."""
+    def turn(self, *, leads: bool = False) -> None:
+        """One turn. Who ``leads`` runs jobs himself, so it does not wait for messages where there are some."""
         consumer = self.consumer
         assert consumer is not None
         wait = self.timer.run_due()
         self.collect()
         if self.ready:
             self.feed()
-        deliveries = consumer.receive(self.room(), self._timeout(wait))
+        room, timeout = self.room(), self._timeout(wait)
+        if leads and len(self.running) > self._started:
+            if not room:
+                return
+            timeout = 0.0
+        deliveries = consumer.receive(room, timeout)
         if deliveries:
             self.accept(deliveries)
             self.feed()
@@ -184,15 +230,33 @@ class Loop:
         settling = len(self.settling)
         if not self.multiplier:
             return max(most - settling, 0)
-        size = self.pool.size
-        limit = self.multiplier * size
+        size, limit = self.pool.size, self._limit()
         if self.multiplier > 1:
-            limit = max(limit, size + self._while_short())
+            limit = max(limit, size + self.pace.ahead(size))
         return max(min(min(limit, MOST) - len(self.ready) - len(self.running) - settling, most), 0)
 
-    def _while_short(self) -> int:
-        """How many tasks of the length seen of late are done within ``SHORT`` seconds by all slots together."""
-        return int(SHORT * self.pool.size / max(self._mean, 1e-6))
+    def _limit(self) -> int:
+        """How many tasks to hold however long they are; 0 for no limit."""
+        return self.multiplier * self.pool.size
+
+    def shed(self) -> int:
+        """Give back what was taken while tasks were short, when they turn out to be long. Returns how many."""
+        limit = self._limit()
+        surplus = len(self.ready) + len(self.running) - limit
+        if not limit or surplus <= 0 or self.pace.stalls_in() > 0:
+            return 0
+        self.pace.stall()
+        self.pace.move()
+        last = [self.ready.pop() for _ in range(min(surplus, len(self.ready)))]
+        begun = [job_id for job_id, held in reversed(self.running.items()) if not held.started]
+        last += self.withdraw(begun[: surplus - len(last)])
+        self._return(last)
+        return len(last)
+
+    def _return(self, waiting: Iterable[Held]) -> None:
+        for held in waiting:
+            if held.delivery is not None and not held.acked:
+                self.settling.reject(held.delivery, requeue=True)
 
     def _timeout(self, timer: float | None) -> float:
         timeout = _LONGEST_WAIT if timer is None else min(timer, _LONGEST_WAIT)
@@ -202,23 +266,23 @@ class Loop:
         again = self.settling.retry_in
         if again is not None:
             timeout = min(timeout, again)
+        if 0 < self._limit() < len(self.ready) + len(self.running):
+            timeout = min(timeout, self.pace.stalls_in())
         # A job acknowledged when it starts is looked for soon, as long as there is a slot for it to start in.
         if self._early and self._started < self.pool.size:
             timeout = min(timeout, _START_POLL)
         return max(timeout, 0.0)
 
     def collect(self) -> None:
-        """Settle what the pool has done since the last turn."""
+        """Settle what the pool has done since the last turn.
+
+        Raises:
+            OperationalError: the consumer's connection is lost.
+        """
+        self.holds.check()
         collected = self.pool.collect()
         running, settling = self.running, self.settling
-        for job_id in collected.started:
-            held = running.get(job_id)
-            if held is not None and not held.started:
-                held.started = True
-                self._started += 1
-                if not held.plan.late:
-                    self._early -= 1
-                    settling.ack_start(held)
+        # What has ended first: then a short task is noted once instead of twice.
         for outcome in collected.finished:
             held = running.pop(outcome.job_id, None)
             if held is not None:
@@ -229,20 +293,40 @@ class Loop:
                 except Exception:
                     # Its message stays unacknowledged, so that the task is run again after this worker's end.
                     logger.exception("what task %s[%s] came to cannot be settled", held.name, held.task_id)
+        for job_id in collected.started:
+            held = running.get(job_id)
+            if held is not None and not held.started:
+                held.started = True
+                self._started += 1
+                if not held.plan.late:
+                    self._early -= 1
+                    settling.ack_start(held)
+        if collected.finished or not self.running:
+            self.pace.move()
+        else:
+            self.shed()
         if len(settling):
             settling.flush()
 
     def _finish(self, held: Held, outcome: Outcome) -> None:
+        if held.refused:
+            self.holds.refuse(held, outcome)
+            return
         if outcome.error is not None:
             self.lost.settle(held, outcome.error)
             return
-        ended = TaskOutcome.unpack(outcome.value, self.app.queues)
-        self._mean += (min(ended.runtime, 1.0) - self._mean) * 0.05
+        packed = outcome.value
+        if packed[5] == _ACK and packed[6] is packed[7] is None:
+            self.pace.ended(packed[3])
+            (self.settling.ack if held.plan.late else self.settling.ack_start)(held)
+            return
+        ended = TaskOutcome.unpack(packed, self.app.queues)
+        self.pace.ended(ended.runtime)
         if ended.verdict is Verdict.DEAD:
             if ended.record is not None:
                 self.settling.store(ended.record)
             if held.received is not None:
-                self._bury(held.received, ended.text)
+                self.refusing.bury(held.received, ended.text)
             self.settling.ack(held)
             return
         self.settling.settle(held, ended)
@@ -261,7 +345,7 @@ class Loop:
             if delivery.redelivered:
                 if here is None:
                     here = {held.identity: held for held in (*self.later.values(), *ready, *self.running.values())}
-                if self._known(delivery, here):
+                if self.holds.knows(delivery, here):
                     continue
             try:
                 fate, held, fact = decide(delivery)
@@ -271,83 +355,11 @@ class Loop:
             if fate is Fate.RUN and held is not None:
                 ready.append(held)
             elif held is None:
-                self._dead(delivery, fact)
+                self.refusing.refuse(delivery, fact)
             elif fate is Fate.LATER:
                 self._later(held, fact)
             else:
                 self._cancelled(held, fate)
-
-    def _known(self, delivery: Delivery, here: dict[Identity | None, Held]) -> bool:
-        """Whether a delivery that comes again is of a task that is here or has just ended here."""
-        which = identity(delivery.headers)
-        if which is None:
-            return False
-        held = here.get(which)
-        if held is None:
-            if not self.settling.has_ended(which):
-                return False
-            self.settling.ack_delivery(delivery)
-        elif held.acked:
-            self.settling.has_ended(which)
-            self.settling.ack_delivery(delivery)
-        else:
-            # Its lease ran out, or its connection was lost, while the task waited or ran here: this hold is the
-            # good one. An earlier one that is good as well is of a message that was sent twice.
-            earlier, held.delivery = held.delivery, delivery
-            if earlier is not None:
-                self.settling.ack_delivery(earlier)
-        return True
-
-    def _dead(self, delivery: Delivery, error: UmbelError) -> None:
-        """A message that cannot be understood: say so, tell the caller where there is an id, keep the message."""
-        headers = delivery.headers
-        task_id, name = headers.get("id"), headers.get("task")
-        reason = f"{type(error).__name__}: {error}"
-        if isinstance(name, str) and name not in self.app.tasks:
-            logger.error(
-                "Received unregistered task of type %r.\nThe message goes to %s.\n"
-                "Is the module that defines it imported (see 'include'), "
-                "and is the name relative to the right package?\n"
-                "The full contents of the message headers was:\n%s",
-                name,
-                self._where_dead(),
-                brief(headers, 500),
-            )
-            signals.task_unknown.send(sender=self, message=delivery, exc=error, name=name, id=task_id)
-        else:
-            logger.error(
-                "Received a message that is no task of ours: %s\nThe message goes to %s. "
-                "queue: %s content type: %r size: %d headers: %s",
-                reason,
-                self._where_dead(),
-                delivery.queue,
-                delivery.content_type,
-                len(delivery.body),
-                brief(headers, 500),
-            )
-            signals.task_rejected.send(sender=self, message=delivery, exc=error)
-        if isinstance(task_id, str) and task_id and not headers.get("ignore_result"):
-            self._store(task_id, states.FAILURE, error, delivery)
-        self._bury(delivery, reason)
-        self.settling.ack_delivery(delivery)
-
-    def _where_dead(self) -> str:
-        return f"the queue {self.dead_letters.name!r}" if self.dead_letters is not None else "nowhere, it is dropped"
-
-    def _bury(self, delivery: Delivery, reason: str) -> None:
-        if self.dead_letters is not None:
-            self.settling.publish([dead_letter(delivery, reason, queue=self.dead_letters, hostname=self.hostname)])
-
-    def _store(self, task_id: str, state: str, error: Exception, delivery: Delivery | None) -> None:
-        request = Context(
-            id=task_id,
-            hostname=self.hostname,
-            reply_to=delivery.reply_to if delivery is not None else None,
-        )
-        try:
-            self.settling.store(self.app.backend.record(task_id, state, error, request=request))
-        except ContentError as problem:
-            logger.error("cannot store what became of task %s: %s", task_id, problem)
 
     def _later(self, held: Held, due: datetime) -> None:
         seconds = max((due - datetime.now(UTC)).total_seconds(), 0.0)
@@ -355,7 +367,15 @@ class Loop:
             self.consumer.reject([held.delivery], requeue=True, delay=seconds)
             return
         self.later[held.job.id] = held
-        self.timer.call_after(seconds, self._due, held.job.id)
+        then = self._due
+        if seconds > LONGEST_HOLD and self.holds.wear_out(held.delivery):
+            seconds, then = LONGEST_HOLD, self._hold_anew
+        self.timer.call_after(seconds, then, held.job.id)
+
+    def _hold_anew(self, job_id: int) -> None:
+        held = self.later.pop(job_id, None)
+        if held is not None and held.delivery is not None:
+            self.settling.reject(held.delivery, requeue=True)
 
     def _due(self, job_id: int) -> None:
         held = self.later.pop(job_id, None)
@@ -372,11 +392,16 @@ class Loop:
         self.settling.ack(held)
 
     def feed(self) -> None:
-        """Hand the pool what it can run soon."""
+        """Hand the pool what it can run soon; nothing while it is not sure that it is still held."""
+        if self.consumer is None:
+            return
+        self.holds.check()
         size = self.pool.size
-        count = size + min(self._while_short(), MOST) - len(self.running)
+        count = size + self.pace.ahead(size) - len(self.running)
         if count <= 0:
             return
+        if not self.running:
+            self.pace.move()
         jobs = []
         for _ in range(min(count, len(self.ready))):
             held = self.ready.popleft()
@@ -414,15 +439,10 @@ class Loop:
 
     def give_back(self) -> int:
         """Give back to the broker all that has not begun. Returns how many."""
-        withdrawn = [self.running.pop(job_id) for job_id in self.pool.withdraw(list(self.running))]
-        for held in withdrawn:
-            self._forget(held)
-        waiting = [*self.ready, *self.later.values(), *withdrawn]
+        waiting = [*self.ready, *self.later.values(), *self.withdraw(list(self.running))]
         self.ready.clear()
         self.later.clear()
-        for held in waiting:
-            if held.delivery is not None and not held.acked:
-                self.settling.reject(held.delivery, requeue=True)
+        self._return(waiting)
         return len(waiting)
 
     def drain(self, wait: Callable[[float], None]) -> None:
@@ -460,7 +480,7 @@ class Loop:
         self.collect()
         for held in self.running.values():
             if held.acked and not held.ignores_result:
-                self._store(held.task_id, states.FAILURE, reason, held.received)
+                self.refusing.tell(held.task_id, reason, held.received)
         ends = (
             PoolCapability.TERMINATE in self.pool.capabilities or PoolCapability.MAIN_THREAD in self.pool.capabilities
         )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from umbel.app import outbox
@@ -15,7 +17,7 @@ from umbel.model.exceptions import TaskRevokedError
 from umbel.model.request import Context
 from umbel.worker.held import LOST_HEADER, Held
 from umbel.worker.settling import Settling
-from umbel_kernel.errors import Terminated, TimeLimitExceeded, UmbelError, WorkerLostError
+from umbel_kernel.errors import OperationalError, Terminated, TimeLimitExceeded, UmbelError, WorkerLostError
 from umbel_kernel.spi.message import Message
 
 logger = logging.getLogger("umbel.worker.request")
@@ -50,9 +52,9 @@ class Lost:
         try:
             if not held.ignores_result:
                 outcome.record = self._app.backend.record(held.task_id, state, stored, request=request)
-            self._follow(held, request, error, outcome)
         except UmbelError as problem:
             logger.error("cannot tell what became of task %s[%s]: %s", held.name, held.task_id, problem)
+        self._follow(held, request, states.FAILURE, error, outcome)
         signals.task_failure.send(
             sender=self._app.tasks[held.name],
             task_id=held.task_id,
@@ -70,12 +72,10 @@ class Lost:
         try:
             if not held.ignores_result:
                 self._settling.store(self._app.backend.record(held.task_id, states.REVOKED, error, request=request))
-            if request.chord:
-                with outbox.gathering() as gathered:
-                    follow_up.settle_chord(self._app, request, states.REVOKED, error)
-                self._settling.publish(gathered)
         except UmbelError as problem:
             logger.error("cannot tell what became of task %s[%s]: %s", held.name, held.task_id, problem)
+        request.errbacks = None
+        self._follow(held, request, states.REVOKED, error, None)
 
     def _again(self, held: Held, error: WorkerLostError) -> bool:
         plan = held.plan
@@ -131,16 +131,29 @@ class Lost:
             args=args,
             kwargs=kwargs,
             errbacks=embed.get("errbacks"),
+            chain=embed.get("chain"),
             chord=embed.get("chord"),
             ignore_result=bool(held.job.headers.get("ignore_result")),
         )
         return request
 
-    def _follow(self, held: Held, request: Context, error: Exception, outcome: TaskOutcome) -> None:
-        if not (request.errbacks or request.chord):
+    def _follow(self, held: Held, request: Context, state: str, error: Exception, outcome: TaskOutcome | None) -> None:
+        """Let what hangs on a task fail with it, as soon as the store is there; what is done is not done again."""
+        follow = functools.partial(follow_up.follow_failure, self._app, request, error, None, wait=False)
+        settle = functools.partial(follow_up.settle_chord, self._app, request, state, error, wait=False)
+        for wanted, step in ((request.errbacks or request.chain, follow), (request.chord, settle)):
+            if wanted:
+                self._settling.defer(functools.partial(self._do, held, step, outcome))
+
+    def _do(self, held: Held, step: Callable[[], None], outcome: TaskOutcome | None) -> None:
+        try:
+            with outbox.gathering() as gathered:
+                step()
+        except OperationalError:
+            raise
+        except UmbelError as problem:
+            logger.error("cannot tell what became of task %s[%s]: %s", held.name, held.task_id, problem)
             return
-        with outbox.gathering() as gathered:
-            follow_up.follow_failure(self._app, request, error, None)
-            if request.chord:
-                follow_up.settle_chord(self._app, request, states.FAILURE, error)
-        outcome.outgoing = gathered
+        if outcome is not None:
+            outcome.outgoing += gathered
+        self._settling.publish(gathered)

@@ -58,13 +58,18 @@ class Pidbox:
         """Begin."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """End, and wait for it."""
+    def stop(self, *, wait: bool = True) -> None:
+        """End.
+
+        Args:
+            wait: for the connection to be closed in order. A broker that does not answer can hold that up for seconds.
+        """
         self._stop.set()
         consumer = self._consumer
         if consumer is not None:
             consumer.wake()
-        self._thread.join(timeout=5)
+        if wait:
+            self._thread.join(timeout=5)
 
     def _run(self) -> None:
         failed = False

@@ -7,8 +7,8 @@ its own message acknowledged. So a crash in between repeats a step and never los
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections import OrderedDict, deque
+from collections.abc import Callable, Collection, Iterable
 from time import monotonic
 from typing import Any
 
@@ -17,7 +17,8 @@ from umbel.app.outcome import TaskOutcome, Verdict
 from umbel.app.publisher import BATCH
 from umbel.model import states
 from umbel.model.brief import brief
-from umbel.worker.held import Held, Identity, identity
+from umbel.worker.held import Held, Identity, identity, tell_refused
+from umbel.worker.postponed import Postponed
 from umbel_kernel.errors import OperationalError, PublishError
 from umbel_kernel.spi.backend import Record
 from umbel_kernel.spi.broker import Consumer
@@ -44,6 +45,8 @@ class Settling:
         self._now = now
         self.consumer: Consumer | None = None
         self._outgoing: list[Outgoing] = []
+        self._ends: list[tuple[str, str]] = []
+        self._deferred: deque[Callable[[], None]] = deque()
         self._records: list[Record] = []
         self._acks: list[Held | _Bare] = []
         self._started: list[Held] = []
@@ -52,9 +55,13 @@ class Settling:
         self._pause = 0.0
         self._not_before = 0.0
         self._ended_unacked: OrderedDict[Identity, None] = OrderedDict()
+        self._former: Consumer | None = None
+        self._unsure: list[Held] = []
+        self._postponed = Postponed()
 
     def __len__(self) -> int:
-        return max(len(self._outgoing), len(self._records), len(self._acks) + len(self._rejects) + len(self._requeues))
+        handing = max(len(self._outgoing), len(self._records), len(self._ends), len(self._deferred))
+        return max(handing, len(self._acks) + len(self._rejects) + len(self._requeues))
 
     def publish(self, outgoing: Iterable[Outgoing]) -> None:
         """Publish these at the next flush."""
@@ -64,9 +71,13 @@ class Settling:
         """Store this at the next flush."""
         self._records.append(record)
 
+    def defer(self, step: Callable[[], None]) -> None:
+        """Do this at the next flush, before anything else, and again as long as it raises ``OperationalError``."""
+        self._deferred.append(step)
+
     def ack(self, held: Held) -> None:
         """Acknowledge a task's message at the next flush, once."""
-        if held.acked:
+        if held.acked or held.refused:
             return
         held.acked = True
         if held.delivery is None:
@@ -99,6 +110,9 @@ class Settling:
             self._records.append(outcome.record)
         if held.acked:
             return
+        held.outcome = outcome
+        if self._former is not None:
+            self._unsure.append(held)
         plan, verdict, delivery = held.plan, outcome.verdict, held.delivery
         if verdict is Verdict.REQUEUE and plan.late:
             held.acked = True
@@ -116,8 +130,10 @@ class Settling:
         ):
             held.acked = True
             self._rejects.append(delivery)
-        else:
+        elif plan.late:
             self.ack(held)
+        else:
+            self.ack_start(held)
 
     def deliveries(self) -> list[Delivery]:
         """Every delivery that is still to be settled; safe to read from any thread."""
@@ -137,7 +153,13 @@ class Settling:
     @property
     def retry_in(self) -> float | None:
         """Seconds until ``flush`` should be called again, or None when nothing waits."""
-        return max(self._not_before - self._now(), 0.0) if len(self) else None
+        # Acknowledgements alone only wait for a connection.
+        return max(self._not_before - self._now(), 0.0) if self._handing else None
+
+    @property
+    def _handing(self) -> bool:
+        """Whether there is something for the broker or the store."""
+        return bool(self._outgoing or self._records or self._ends or self._deferred)
 
     def flush(self, *, force: bool = False) -> bool:
         """Do what was gathered. Returns whether nothing is left.
@@ -148,15 +170,22 @@ class Settling:
         Raises:
             OperationalError: the consumer's connection is lost.
         """
-        if not (self._outgoing or self._records):
+        if self._unsure and self._former is not None and self._former.in_doubt:
+            self._postpone()
+        if not self._handing:
             self._settle_deliveries()
             return True
         if not force and self._pause and self._now() < self._not_before:
             self._ack_started()
             return False
         try:
+            while self._deferred:
+                self._deferred[0]()
+                self._deferred.popleft()
             if self._outgoing:
                 self._publish()
+            if self._ends:
+                self._end_chords()
             if self._records:
                 self._store()
         except OperationalError as error:
@@ -184,6 +213,7 @@ class Settling:
             except PublishError as error:
                 failed = {id(message) for message in error.failed}
                 if failed:
+                    self._ends += [end for each in batch if id(each.message) not in failed for end in each.ends]
                     self._outgoing[: len(batch)] = [each for each in batch if id(each.message) in failed]
                 self._app.connections.drop_current_broker()
                 raise
@@ -197,6 +227,7 @@ class Settling:
                     self._publish_each(len(batch))
                     continue
             del self._outgoing[: len(batch)]
+            self._ends += [end for each in batch for end in each.ends]
 
     def _publish_each(self, count: int) -> None:
         """Publish the first so many one by one, because the broker refused one of them."""
@@ -208,7 +239,21 @@ class Settling:
                 raise
             except Exception as error:
                 self._refused(self._outgoing[0], error)
+            self._ends += self._outgoing[0].ends
             del self._outgoing[0]
+
+    def _end_chords(self) -> None:
+        """Tell the store of the chords whose ends are published: all that was to be is by now."""
+        self._ends = list(dict.fromkeys(self._ends))
+        while self._ends:
+            group_id, run = self._ends[-1]
+            try:
+                self._app.backend.end_chord(group_id, run)
+            except OperationalError:
+                raise
+            except Exception as error:
+                logger.error("the store does not note that the chord of group %s has ended: %s", group_id, error)
+            self._ends.pop()
 
     def _refused(self, outgoing: Outgoing, error: Exception) -> None:
         headers = outgoing.message.headers
@@ -221,6 +266,9 @@ class Settling:
             headers.get("id"),
             outgoing.queue.name if outgoing.queue is not None else outgoing.message.routing_key,
         )
+        task_id = headers.get("id")
+        if isinstance(task_id, str) and self._app.backend.enabled:
+            self._records.append(self._app.backend.record(task_id, states.FAILURE, error))
 
     def _store(self) -> None:
         try:
@@ -245,7 +293,9 @@ class Settling:
     def _store_refusal(self, record: Record, error: Exception) -> None:
         """Tell the caller why there is no result, instead of letting it wait."""
         try:
-            self._app.backend.store([self._app.backend.record(record.task_id, states.FAILURE, error)])
+            refusal = self._app.backend.record(record.task_id, states.FAILURE, error)
+            refusal.fence = record.fence
+            self._app.backend.store([refusal])
         except OperationalError:
             raise
         except Exception as again:
@@ -265,7 +315,8 @@ class Settling:
     def _settle_deliveries(self) -> None:
         consumer = self.consumer
         if consumer is None:
-            self._forget_deliveries()
+            if self._former is None:
+                self._forget_deliveries()
             return
         if self._acks:
             deliveries = [held.delivery for held in self._acks if held.delivery is not None]
@@ -288,9 +339,77 @@ class Settling:
             self._remember(identity(delivery.headers))
         self._acks, self._started, self._rejects, self._requeues = [], [], [], []
 
+    def suspend(self, consumer: Consumer) -> None:
+        """The connection is lost and the holds are not: acknowledgements wait for another one.
+
+        Once the lease of this consumer may have run out, what follows from tasks that are not acknowledged waits as
+        well, since others may have them by then.
+        """
+        self.consumer, self._former = None, consumer
+        self._unsure = [each for each in self._acks if isinstance(each, Held) and each.plan.late and each.outcome]
+
+    def resume(self, consumer: Consumer) -> None:
+        """There is a connection again, and what is not held any more is forgotten."""
+        self.consumer = consumer
+        self._go_on()
+
+    def _go_on(self) -> None:
+        self._former, self._unsure = None, []
+        outgoing, records = self._postponed.release()
+        self._outgoing += outgoing
+        self._records += records
+
+    def _postpone(self) -> None:
+        for held in self._unsure:
+            if held.outcome is not None:
+                self._postponed.keep(held, *self._take_outcome(held.outcome))
+        self._unsure = []
+
+    def lose(self, gone: Collection[Delivery], *, refuse: bool) -> None:
+        """Forget messages that are held no longer.
+
+        Args:
+            refuse: drop also what was to follow from their tasks; else what comes again is known to have ended.
+        """
+        if refuse:
+            self._postpone()
+            self._outgoing += self._postponed.refuse(gone)
+        for each in self._acks:
+            if isinstance(each, Held) and each.delivery in gone:
+                if not refuse:
+                    self._remember(each.identity)
+                elif self._drop_outcome(each.outcome):
+                    tell_refused(each)
+        for delivery in self._rejects:
+            if delivery in gone and not refuse:
+                self._remember(identity(delivery.headers))
+        self._acks = [each for each in self._acks if each.delivery not in gone]
+        self._started = [each for each in self._started if each.delivery not in gone]
+        self._rejects = [each for each in self._rejects if each not in gone]
+        self._requeues = [each for each in self._requeues if each not in gone]
+
+    def _drop_outcome(self, outcome: TaskOutcome | None) -> bool:
+        """Drop what was not handed over yet. Returns whether there was any."""
+        if outcome is None:
+            return False
+        outgoing, records = self._take_outcome(outcome)
+        kept = [each for each in outgoing if each.ends]
+        self._outgoing += kept
+        return len(outgoing) + len(records) > len(kept)
+
+    def _take_outcome(self, outcome: TaskOutcome) -> tuple[list[Outgoing], list[Record]]:
+        """Take out what was not handed over yet."""
+        mine = set(map(id, outcome.outgoing))
+        outgoing = [each for each in self._outgoing if id(each) in mine]
+        records = [record for record in self._records if record is outcome.record]
+        self._outgoing = [each for each in self._outgoing if id(each) not in mine]
+        self._records = [record for record in self._records if record is not outcome.record]
+        return outgoing, records
+
     def lost_connection(self) -> None:
         """The consumer is gone: what it held comes again, and what has ended is not run again here."""
         self.consumer = None
+        self._go_on()
         self._forget_deliveries()
 
     def _remember(self, which: Identity | None) -> None:

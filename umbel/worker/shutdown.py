@@ -39,6 +39,8 @@ class Shutdown:
         self.exit_code = 0
         self.interrupts = False
         """Whether a cold end raises ``KeyboardInterrupt`` in the main thread, to end the job that runs there."""
+        self.sheltered = False
+        """Whether it does not, for the moment, because that thread does the loop's work."""
         self._restore: dict[int, Any] = {}
 
     def request(self, ending: Ending, *, exit_code: int = 0, reason: str = "") -> None:
@@ -82,7 +84,7 @@ class Shutdown:
     def _on_cold(self, number: int, frame: FrameType | None) -> None:
         _say("\nworker: Cold shutdown (MainProcess)")
         self.request(Ending.COLD, reason=signal.Signals(number).name)
-        if self.interrupts:
+        if self.interrupts and not self.sheltered:
             raise KeyboardInterrupt
 
 

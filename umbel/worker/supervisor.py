@@ -24,6 +24,9 @@ LONGEST_PAUSE = 3.0
 LASTED = 10.0
 """Seconds after which a connection counts as a good one."""
 
+WORKING_PAUSE = 1.0
+"""The longest pause while connections are lost at once, but not before some work was done on each."""
+
 
 class Supervisor:
     """Starts the consumer blueprint, turns the loop, and begins anew after a loss.
@@ -67,9 +70,7 @@ class Supervisor:
         if not self._rung:
             self._rung = True
             self._gate.put(None)
-        consumer = self._loop.consumer
-        if consumer is not None:
-            consumer.wake()
+        self._loop.wake()
 
     def _wait(self, timeout: float) -> None:
         with contextlib.suppress(Empty):
@@ -94,7 +95,7 @@ class Supervisor:
     def _keep_consuming(self) -> None:
         attempt, pause = 0, FIRST_PAUSE
         while self._shutdown.ending is Ending.NONE:
-            began = monotonic()
+            began, done = monotonic(), self._loop.done
             try:
                 self._blueprint.start(self._context)
                 self.consuming = True
@@ -118,6 +119,8 @@ class Supervisor:
             # A connection that is lost at once, again and again, must not make a hot loop.
             if lost and monotonic() - began > LASTED:
                 pause = FIRST_PAUSE
+            elif lost and self._loop.done > done:
+                pause = min(pause, WORKING_PAUSE)
             self._complain(problem, lost, attempt, pause)
             self._pause(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
@@ -127,24 +130,33 @@ class Supervisor:
         retry = conf.broker_connection_retry
         if not lost and self.restarts == 0 and conf.broker_connection_retry_on_startup is not None:
             retry = conf.broker_connection_retry_on_startup
-        most = conf.broker_connection_max_retries
-        if not retry or (most is not None and most > 0 and attempt > most):
+        most = self._most()
+        if not retry or (most is not None and attempt > most):
             raise error
 
+    def _most(self) -> int | None:
+        """How often to try before giving up; None for ever.
+
+        It is for ever unless somebody has set it: Celery's default of 100 takes Celery most of an hour, but at our
+        pace five minutes, and no worker should end because its broker was away for so long.
+        """
+        conf, name = self._app.conf, "broker_connection_max_retries"
+        return (conf[name] or None) if conf.value_set_for(name) else None
+
     def _complain(self, error: OperationalError, lost: bool, attempt: int, pause: float) -> None:
-        most = self._app.conf.broker_connection_max_retries or "no limit"
+        text = str(error).rstrip("?.")
         if lost:
             self.restarts += 1
             # Celery's words, which people's monitoring looks for.
-            logger.warning("consumer: Connection to broker lost: %s. Trying to re-establish the connection...", error)
+            logger.warning("consumer: Connection to broker lost: %s. Trying to re-establish the connection...", text)
         else:
             logger.error(
                 "consumer: Cannot connect to %s: %s.\nTrying again in %.2f seconds... (%s/%s)",
                 self._app.broker_text(),
-                error,
+                text,
                 pause,
                 attempt,
-                most,
+                self._most() or "no limit",
             )
 
     def _pause(self, seconds: float) -> None:
@@ -156,9 +168,9 @@ class Supervisor:
                 return
             self._loop.idle_turn(left, self._wait)
 
-    def _stop(self) -> None:
+    def _stop(self, *, resumes: bool = True) -> None:
         self.consuming = False
-        self._loop.detach()
+        self._loop.detach(resumes=resumes)
         self._blueprint.terminate(self._context)
 
     def _fail(self, error: BaseException) -> None:
@@ -166,7 +178,7 @@ class Supervisor:
         logger.critical("the worker ends because of an error: %s: %s", type(error).__name__, error)
         loop = self._loop
         try:
-            self._stop()
+            self._stop(resumes=False)
             if not isinstance(error, PoolError):
                 loop.drain(self._wait)
             loop.settling.flush(force=True)
@@ -180,6 +192,8 @@ class Supervisor:
         loop = self._loop
         try:
             try:
+                if loop.consumer is None:
+                    loop.detach(resumes=False)
                 loop.give_back()
                 loop.settling.flush(force=True)
                 self._finish()
@@ -187,7 +201,7 @@ class Supervisor:
                 raise
             except Exception as error:
                 logger.warning("the connection was lost while the worker ended: %s: %s", type(error).__name__, error)
-                loop.detach()
+                loop.detach(resumes=False)
                 self._finish()
         finally:
             self._blueprint.stop(self._context)

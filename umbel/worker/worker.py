@@ -8,12 +8,13 @@ import sys
 import threading
 from collections.abc import Iterable
 from datetime import datetime
-from importlib.metadata import version
 from typing import Any
 
 from umbel.app.runner import Runner
 from umbel.model import node, signals
+from umbel.model.version import VERSION
 from umbel.worker.banner import banner
+from umbel.worker.lead import Lead
 from umbel.worker.options import WorkerOptions, cpu_count
 from umbel.worker.shutdown import Ending, Shutdown
 from umbel.worker.steps import CONSUMER_STEPS, WORKER_STEPS
@@ -50,6 +51,7 @@ class Worker:
         if self.concurrency < 1:
             raise ConfigurationError(f"concurrency is at least 1, not {self.concurrency}")
         self.runner = Runner(app, self.hostname)
+        self.lead = Lead(self.wake)
         self.context = Context(
             app=app, worker=self, hostname=self.hostname, options=self.options, wake=self.wake, **self.options.extra
         )
@@ -157,7 +159,7 @@ class Worker:
         )
         self.prepare()
         if not options.quiet:
-            print(banner(self, version("umbel")), file=sys.__stdout__, flush=True)
+            print(banner(self, VERSION), file=sys.__stdout__, flush=True)
         if self.app.conf.worker_redirect_stdouts and options.install_signals:
             self.app.log.redirect_stdouts(self.app.conf.worker_redirect_stdouts_level)
         self.shutdown.wake = self.wake

@@ -102,7 +102,7 @@ class DirectoryBroker(Broker):
             reason = f"cannot publish in {self.url}: {error}; {taken} of {len(messages)} messages were taken"
             raise PublishError(reason, messages[taken:], taken) from error
 
-    def consumer(self, queues: Sequence[Queue], *, prefetch: int = 0, name: str = "") -> Consumer:
+    def consumer(self, queues: Sequence[Queue], *, prefetch: int = 0, name: str = "", identity: str = "") -> Consumer:
         """See ``Broker.consumer``. Nothing is sent ahead."""
         with self._translated("read"):
             consumer = DirectoryConsumer(

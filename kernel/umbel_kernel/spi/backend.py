@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import enum
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, NoReturn
 
 from umbel_kernel.errors import NotSupported
@@ -25,8 +26,15 @@ class BackendCapability(enum.StrEnum):
     SHARED = "shared"  # any process may fetch any result; without it only the one that published the task can
     GROUPS = "groups"
     CHORDS = "chords"  # ``chord_part`` counts; without it the framework has to poll
+    CHORD_GROWTH = "chord_growth"  # ``chord_add`` adds members to a header that is under way
     CHORD_SIZE = "chord_size"  # finds the size of a chord that a program of Celery's began; its parts say 0
+    GROUP_URL = "group_url"  # several URLs with ``;`` between them name one group of servers, all in ``URL.raw``
+    FENCE = "fence"  # refuses a record whose ``fence`` is lower than that of the record it keeps
     REPLY_TO = "reply_to"  # results travel to ``reply_to``, which has to be put into each task's message
+
+
+CHORD_CLAIM = 10.0
+"""Seconds that whoever completed a chord's header has for it alone, to publish what follows."""
 
 
 @dataclass(slots=True)
@@ -40,6 +48,9 @@ class Record:
     content_encoding: str = "utf-8"  # or ``binary``
     expires: float | None = None  # seconds to keep it; None for ever
     reply_to: str | None = None  # the ``reply_to`` of the task's message, for a backend with ``REPLY_TO``
+    fence: int = (
+        0  # which run of the task it is of: a later run, also after a redelivery, has a higher one; below 2**53
+    )
 
 
 @dataclass(slots=True)
@@ -53,6 +64,9 @@ class ChordPart:
     state: str
     body: bytes  # what the framework wants back when all are in
     expires: float | None = None  # seconds to keep it; None for ever
+    # Of the member; asking again with it brings the same answer.
+    run: str = field(default_factory=lambda: os.urandom(16).hex())
+    fence: int = 0  # as in ``Record``
 
 
 class Backend(ABC):
@@ -86,7 +100,8 @@ class Backend(ABC):
     @abstractmethod
     def store(self, records: Sequence[Record], *, timeout: float = 5.0) -> None:
         """Keep these, in order, and tell whoever waits for one of them. A record in state ``SUCCESS`` is never replaced
-        by one in another state: a task that was delivered twice keeps its first success.
+        by one in another state: a task that was delivered twice keeps its first success. With ``FENCE``, nor is any
+        record by one with a lower ``fence``: a worker that was thought dead comes too late. Neither is an error.
 
         Raises:
             OperationalError: the store is away; all or some may not be kept. Storing again is harmless.
@@ -135,15 +150,37 @@ class Backend(ABC):
     def begin_chord(  # noqa: B027 - a default, not a duty
         self, group_id: str, size: int, *, expires: float | None, timeout: float = 5.0
     ) -> None:
-        """Called before the first member of a header is sent. Default: nothing, as each part says the size too."""
+        """Called before the first member of a header is sent, so that one that has ended and is sent again is counted
+        anew. Default: nothing."""
 
     def chord_part(self, part: ChordPart, *, timeout: float = 5.0) -> list[bytes] | None:
-        """Count one member by its index, so that one that ends twice counts once. Only with ``CHORDS``.
+        """Count one member by its index, so that one that ends twice counts once, with the part whose record ``store``
+        would keep. Only with ``CHORDS``.
 
-        Returns the bodies of all members in the order of their indexes to exactly one caller, the one whose part made
-        the header complete, and None to all others, also to those that come after.
+        Returns the bodies of all members in the order of their indexes to one caller, whose part made the header
+        complete, and None to all others. Until ``chord_end`` is called they come again with a part of the same index,
+        since whoever had them may have died before it could publish what follows, and after ``CHORD_CLAIM`` seconds
+        with any part.
         """
         self._refuse("counts no chords")
+
+    def chord_end(self, group_id: str, run: str, *, expires: float | None, timeout: float = 5.0) -> bool:
+        """Called with the ``ChordPart.run`` that was given the bodies: once what follows is published, and before it
+        runs. Whether this run is the one that counts, which is the first that this is called for; so what was published
+        twice runs once. The parts are dropped. Only with ``CHORDS``."""
+        self._refuse("counts no chords")
+
+    def chord_add(
+        self, group_id: str, size: int, member: str, *, expires: float | None, timeout: float = 5.0
+    ) -> int | None:
+        """Let a header have one more member than was said, and return its index, which comes after all others; the same
+        index when asked again for the same ``member``. None when the header is complete. Only with ``CHORD_GROWTH``.
+
+        Args:
+            size: as in ``ChordPart``, without what was added.
+            member: a name that no other addition to this header has.
+        """
+        self._refuse("adds nothing to a chord that was sent")
 
     def cleanup(self, *, timeout: float = 60.0) -> int:
         """Drop what has expired, for stores that do not do so themselves. Returns how many. Default: 0."""

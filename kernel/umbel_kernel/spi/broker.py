@@ -28,10 +28,11 @@ class BrokerCapability(enum.StrEnum):
     PERSISTENT = "persistent"  # messages outlive the broker's own process
     SHARED = "shared"  # other processes see the same queues
     SIZE = "size"
+    GROUP_URL = "group_url"  # several URLs name one group of servers, all in ``URL.raw``; else each is tried in turn
 
 
 class Consumer(ABC):
-    """Reads from some queues. It belongs to one thread, but for ``wake`` and ``extend``."""
+    """Reads from some queues. One thread at a time uses it, not always the same, but for ``wake`` and ``extend``."""
 
     @abstractmethod
     def receive(self, limit: int, timeout: float | None) -> list[Delivery]:
@@ -74,6 +75,28 @@ class Consumer(ABC):
         """Seconds that a hold lasts without ``extend``; None when it lasts as long as the connection."""
         return None
 
+    @property
+    def identity(self) -> str:
+        """What ``Broker.consumer`` is given to go on with what this one holds after its connection was lost. Default:
+        empty, for holds that end with the connection."""
+        return ""
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether a lease may have run out since ``missing`` was last asked, because this process was stopped or could
+        not renew it; what is missing then went to others. Asked in every turn of a worker, so without I/O. Default: no,
+        as holds end with the connection."""
+        return False
+
+    def missing(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+        """Renew what is held and say which of these are not, since somebody else may have them. One that goes on under
+        an earlier ``identity`` is told here what is known of that hold, and gives back the rest. Default: none.
+
+        Raises:
+            OperationalError: the connection is lost.
+        """
+        return ()
+
     @abstractmethod
     def wake(self) -> None:
         """End a ``receive`` that waits, now or the next one. Callable from any thread and from a signal handler; never
@@ -81,7 +104,8 @@ class Consumer(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Stop reading and give back what is held. Never raises; a second call does nothing."""
+        """Stop reading and give back what is held; after a lost connection, what has an ``identity`` stays held until
+        its lease runs out. Never raises; a second call does nothing."""
 
 
 class Broker(ABC):
@@ -160,10 +184,16 @@ class Broker(ABC):
     def flush(self, *, timeout: float = 5.0) -> None:  # noqa: B027
         """Wait until all that was posted is confirmed; raises as ``publish`` does. Default: nothing waits."""
 
+    @property
+    def waiting(self) -> bool:
+        """Whether something was posted that is not known to be taken. Cheap. Default: False."""
+        return False
+
     @abstractmethod
-    def consumer(self, queues: Sequence[Queue], *, prefetch: int = 0, name: str = "") -> Consumer:
+    def consumer(self, queues: Sequence[Queue], *, prefetch: int = 0, name: str = "", identity: str = "") -> Consumer:
         """Begin to read from these queues, which are declared. ``prefetch`` is the most that the broker should send
-        ahead; 0 leaves it to the plugin. ``name`` says who reads, for people who look into the broker.
+        ahead; 0 leaves it to the plugin. ``name`` says who reads, for people who look into the broker. ``identity`` is
+        that of a consumer whose connection was lost, to go on with what it holds; an unknown one begins anew.
         """
 
     @abstractmethod

@@ -6,6 +6,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Form:
+    """What messages made alike have in common, so that a broker may write it once and keep it by the form.
+
+    Messages of one form differ in ``body``, ``correlation_id``, ``delay`` and the headers that ``varying`` names; all
+    else is the same in all of them, the order of the headers too. Compared by identity.
+    """
+
+    varying: tuple[str, ...]
+
+
 @dataclass(slots=True)
 class Message:
     """What a producer hands to a broker. Nobody changes one after it was made.
@@ -27,6 +38,7 @@ class Message:
     expiration: float | None = None  # seconds after which the broker may drop it undelivered
     delay: float | None = None  # seconds before it may be delivered; only for a broker with ``DELAY``
     properties: dict[str, Any] = field(default_factory=dict)  # more; a broker passes over what it does not know
+    form: Form | None = None  # whose message this is; None for one that was made alone or changed since
 
 
 @dataclass(slots=True, eq=False)

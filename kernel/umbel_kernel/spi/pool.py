@@ -23,6 +23,7 @@ class PoolCapability(enum.StrEnum):
     ASYNC = "async"  # ``execute`` may be a coroutine function and runs in an event loop
     PROCESSES = "processes"  # jobs run in other processes: a crash of one leaves the worker alive
     MAIN_THREAD = "main_thread"  # jobs run in the thread that calls ``drive``; the worker's loop gets another
+    LEADS = "leads"  # a thread of it that has nothing to run calls ``PoolOptions.lead``
 
 
 @dataclass(slots=True)
@@ -63,7 +64,8 @@ class Collected:
 @dataclass(slots=True)
 class PoolOptions:
     """How to run the pool. ``initialize`` is called once where jobs will run (in each child, after the fork) before the
-    first, ``finalize`` there after the last, on an orderly end.
+    first, ``finalize`` there after the last, on an orderly end. ``lead`` turns the worker's loop once, which calls the
+    pool; it returns whether to look for jobs again, or else to wait for ``submit``, even if that brings none.
     """
 
     max_jobs_per_child: int | None = None  # replace a child after so many jobs; None for never
@@ -72,11 +74,12 @@ class PoolOptions:
     lost_wait: float = 10.0  # seconds to wait for the result of a child that has gone
     hostname: str = ""  # the worker's name, for process titles
     initialize: Callable[[], None] | None = None
+    lead: Callable[[], bool] | None = None
     finalize: Callable[[], None] | None = None
 
 
 class Pool(ABC):
-    """Runs jobs. Every method is called from the worker's loop thread, but for ``drive``."""
+    """Runs jobs. Every method but ``drive`` is called by one thread at a time, the one that turns the worker's loop."""
 
     capabilities: ClassVar[frozenset[PoolCapability]] = frozenset()
     settings: ClassVar[tuple[Setting, ...]] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -32,6 +33,23 @@ class TestReplacesSuccess(BackendCase):
         def store(self, records: Sequence[Record], *, timeout: float = 5.0) -> None:
             self.forget([record.task_id for record in records])
             super().store(records)
+
+
+class TestForgetsTheFence(BackendCase):
+    must_fail = "test_a_lower_fence_comes_too_late"
+
+    class backend_class(MemoryBackend):
+        def store(self, records: Sequence[Record], *, timeout: float = 5.0) -> None:
+            super().store([replace(record, fence=0) for record in records])
+
+
+class TestLosesTheFenceInABatch(BackendCase):
+    must_fail = "test_a_lower_fence_comes_too_late_within_a_batch"
+
+    class backend_class(MemoryBackend):
+        def store(self, records: Sequence[Record], *, timeout: float = 5.0) -> None:
+            fences = {record.task_id: record.fence for record in records}
+            super().store([replace(record, fence=fences[record.task_id]) for record in records])
 
 
 class TestReplacesSuccessInABatch(BackendCase):
@@ -140,6 +158,68 @@ class TestCountsWithoutALock(BackendCase):
             return [by_index[index] for index in sorted(by_index)] if len(by_index) == part.size else None
 
 
+class TestForgetsWhoCompleted(BackendCase):
+    must_fail = "test_the_last_member_brings_all_again_until_the_end"
+
+    class backend_class(MemoryBackend):
+        def chord_part(self, part: ChordPart, *, timeout: float = 5.0) -> list[bytes] | None:
+            found = super().chord_part(part)
+            with lock:
+                first = part.group_id not in told
+                told.update([part.group_id] if found is not None else [])
+                return found if first else None
+
+
+class TestBringsAllToAnyMemberUntilTheEnd(BackendCase):
+    must_fail = "test_the_last_member_brings_all_again_until_the_end"
+
+    class backend_class(MemoryBackend):
+        def chord_part(self, part: ChordPart, *, timeout: float = 5.0) -> list[bytes] | None:
+            chord = self._store.chords.get(part.group_id, 0)
+            if chord is not None:
+                chord.claim = None
+            return super().chord_part(part)
+
+
+class TestLetsEveryRunCount(BackendCase):
+    must_fail = "test_one_run_counts"
+
+    class backend_class(MemoryBackend):
+        def chord_end(self, group_id: str, run: str, *, expires: float | None, timeout: float = 5.0) -> bool:
+            super().chord_end(group_id, run, expires=expires)
+            return True
+
+
+class TestNeverCountsAnew(BackendCase):
+    must_fail = "test_a_header_that_is_begun_again_is_counted_anew"
+
+    class backend_class(MemoryBackend):
+        def begin_chord(self, group_id: str, size: int, *, expires: float | None, timeout: float = 5.0) -> None:
+            pass
+
+
+class TestKeepsTheLastRunOfAMember(BackendCase):
+    must_fail = "test_of_two_runs_of_a_member_that_counts_which_the_store_keeps"
+
+    class backend_class(MemoryBackend):
+        def chord_part(self, part: ChordPart, *, timeout: float = 5.0) -> list[bytes] | None:
+            chord = self._store.chords.get(part.group_id, 0)
+            if chord is not None and chord.claim is None:
+                chord.parts.pop(part.index, None)
+            return super().chord_part(part)
+
+
+class TestAddsAMemberTwice(BackendCase):
+    must_fail = "test_what_is_added_counts_and_comes_last"
+
+    class backend_class(MemoryBackend):
+        def chord_add(
+            self, group_id: str, size: int, member: str, *, expires: float | None, timeout: float = 5.0
+        ) -> int | None:
+            return super().chord_add(group_id, size, f"{member} {uuid.uuid4()}", expires=expires)
+
+
+told: set[str] = set()
 parts: dict[str, list[bytes]] = {}
 indexed: dict[str, dict[int, bytes]] = {}
 

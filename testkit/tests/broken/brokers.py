@@ -22,7 +22,7 @@ class Odd(MemoryBroker):
 
     consumer_class: type[MemoryConsumer] = MemoryConsumer
 
-    def consumer(self, queues: Sequence[Queue], *, prefetch: int = 0, name: str = "") -> Consumer:
+    def consumer(self, queues: Sequence[Queue], *, prefetch: int = 0, name: str = "", identity: str = "") -> Consumer:
         made = self.consumer_class(self._store, queues, self._lease, self._clock, self._consumers.discard)
         self._consumers.add(made)
         return made
@@ -168,6 +168,40 @@ class TestNeverReturnsALease(BrokerCase):
         class consumer_class(MemoryConsumer):
             def expire(self, now: float) -> set[Any]:
                 return set()
+
+
+class TestNeverDoubts(BrokerCase):
+    must_fail = "test_a_silent_consumer_learns_what_it_has_lost"
+
+    class broker_class(Odd):
+        class consumer_class(MemoryConsumer):
+            in_doubt = False
+
+
+class TestDoubtsForNothing(BrokerCase):
+    must_fail = "test_a_consumer_that_keeps_its_lease_is_not_in_doubt"
+
+    class broker_class(Odd):
+        class consumer_class(MemoryConsumer):
+            in_doubt = True
+
+
+class TestMissesNothing(BrokerCase):
+    must_fail = "test_a_silent_consumer_learns_what_it_has_lost"
+
+    class broker_class(Odd):
+        class consumer_class(MemoryConsumer):
+            def missing(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+                super().missing(deliveries)
+                return []
+
+
+class TestForgetsWhoItWas(BrokerCase):
+    must_fail = "test_a_hold_goes_on_under_its_identity"
+
+    class broker_class(Odd):
+        class consumer_class(MemoryConsumer):
+            identity = "always the same"
 
 
 class TestDoesNotExtend(BrokerCase):

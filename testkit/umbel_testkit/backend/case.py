@@ -93,10 +93,11 @@ class BackendCase:
 
     @staticmethod
     def record(
-        reader: Backend, task_id: str, state: str, result: Any = None, *, expires: float | None = 600.0
+        reader: Backend, task_id: str, state: str, result: Any = None, *, expires: float | None = 600.0, fence: int = 0
     ) -> Record:
         """What a worker stores about a task that this reader published."""
-        return Record(task_id, state, json_document(task_id, state, result), expires=expires, reply_to=reader.reply_to)
+        body = json_document(task_id, state, result, fence)
+        return Record(task_id, state, body, expires=expires, reply_to=reader.reply_to, fence=fence)
 
     def known(self, reader: Backend, *task_ids: str, states: Sequence[str] | None = None) -> dict[str, Record]:
         """Fetch, and wait for what a ``REPLY_TO`` backend still has on its way until ``states`` are there."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 import random
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import pytest
 
@@ -22,7 +25,9 @@ class ChordSuite(BackendCase):
         """The parts of one new header; bodies hold any bytes."""
         group_id = str(uuid.uuid4())
         return [
-            ChordPart(group_id, index, size, str(uuid.uuid4()), "SUCCESS", b"\x00\xff %d" % index, 600.0)
+            ChordPart(
+                group_id, index, size, str(uuid.uuid4()), "SUCCESS", b"\x00\xff %d" % index, 600.0, f"run {index}"
+            )
             for index in range(size)
         ]
 
@@ -31,10 +36,21 @@ class ChordSuite(BackendCase):
         """What the completing caller gets."""
         return [part.body for part in parts]
 
+    @staticmethod
+    def again(part: ChordPart, **changes: Any) -> ChordPart:
+        """The same member's part out of another run."""
+        return replace(part, run=str(uuid.uuid4()), **changes)
+
+    @staticmethod
+    def end(backend: Backend, part: ChordPart) -> bool:
+        """Say that what follows the header was published by the run of this part."""
+        return backend.chord_end(part.group_id, part.run, expires=600.0)
+
     def test_a_header_of_one(self, writer: Backend) -> None:
         self.need(writer, BackendCapability.CHORDS)
         (part,) = self.parts(1)
         assert writer.chord_part(part) == [part.body]
+        assert self.end(writer, part)
         assert writer.chord_part(part) is None
 
     def test_the_last_part_brings_all_in_order(self, writer: Backend) -> None:
@@ -55,7 +71,64 @@ class ChordSuite(BackendCase):
         self.need(writer, BackendCapability.CHORDS)
         parts = self.parts(3)
         assert [writer.chord_part(part) is None for part in parts] == [True, True, False]
+        assert self.end(writer, parts[2])
         assert [writer.chord_part(part) for part in parts * 2] == [None] * 6
+        assert [writer.chord_part(self.again(part)) for part in parts] == [None] * 3
+
+    def test_the_last_member_brings_all_again_until_the_end(self, writer: Backend, reader: Backend) -> None:
+        self.need(writer, BackendCapability.CHORDS)
+        parts = self.parts(3)
+        assert [writer.chord_part(part) is None for part in parts] == [True, True, False]
+        assert reader.chord_part(self.again(parts[2])) == self.bodies(parts)
+        assert reader.chord_part(self.again(parts[2], body=b"another", fence=7)) == self.bodies(parts)
+        assert [reader.chord_part(self.again(part)) for part in parts[:2]] == [None] * 2
+
+    def test_the_same_run_is_told_the_same_again(self, writer: Backend) -> None:
+        self.need(writer, BackendCapability.CHORDS)
+        parts = self.parts(2)
+        assert writer.chord_part(parts[0]) is None
+        assert writer.chord_part(parts[0]) is None
+        assert [writer.chord_part(parts[1]) for _ in range(2)] == [self.bodies(parts)] * 2
+
+    def test_one_run_counts(self, writer: Backend, reader: Backend) -> None:
+        self.need(writer, BackendCapability.CHORDS)
+        (part,) = self.parts(1)
+        second = self.again(part)
+        assert writer.chord_part(part) == reader.chord_part(second) == [part.body]
+        assert [self.end(backend, each) for backend in (reader, writer) for each in (second, part, second)] == [
+            True, False, True, True, False, True,
+        ]  # fmt: skip
+
+    def test_a_header_that_is_begun_again_is_counted_anew(self, writer: Backend) -> None:
+        self.need(writer, BackendCapability.CHORDS)
+        parts = self.parts(2)
+        for _ in range(2):
+            writer.begin_chord(parts[0].group_id, 2, expires=600.0)
+            mine = [self.again(part) for part in parts]
+            assert [writer.chord_part(part) for part in mine] == [None, self.bodies(parts)]
+            assert self.end(writer, mine[1])
+
+    @pytest.mark.parametrize(
+        ("first", "second", "kept"),
+        [
+            (("FAILURE", 0), ("SUCCESS", 0), 1),
+            (("SUCCESS", 0), ("FAILURE", 1), 0),
+            (("SUCCESS", 1), ("SUCCESS", 0), 0),
+            (("FAILURE", 0), ("FAILURE", 1), 1),
+            (("FAILURE", 2), ("FAILURE", 1), 0),
+        ],
+    )
+    def test_of_two_runs_of_a_member_that_counts_which_the_store_keeps(
+        self, writer: Backend, first: tuple[str, int], second: tuple[str, int], kept: int
+    ) -> None:
+        self.need(writer, BackendCapability.CHORDS)
+        member, other = self.parts(2)
+        runs = [
+            self.again(member, state=state, fence=fence, body=b"%s %d" % (state.encode(), fence))
+            for state, fence in (first, second)
+        ]
+        assert [writer.chord_part(run) for run in runs] == [None, None]
+        assert writer.chord_part(other) == [runs[kept].body, other.body]
 
     def test_chords_are_kept_apart(self, writer: Backend) -> None:
         self.need(writer, BackendCapability.CHORDS)
@@ -80,18 +153,51 @@ class ChordSuite(BackendCase):
 
             def worker(
                 number: int, parts: list[ChordPart] = parts, turn: int = turn
-            ) -> Callable[[], list[list[bytes] | None]]:
+            ) -> Callable[[], list[tuple[ChordPart, list[bytes] | None]]]:
                 backend = backends[number % objects]
-                mine = [parts[number], parts[number + 8], parts[(number + 1) % 8], parts[(number + 3) % 16]]
+                mine = [parts[number], parts[number + 8], self.again(parts[(number + 1) % 8])]
+                mine.append(self.again(parts[(number + 3) % 16]))
                 random.Random(turn * 8 + number).shuffle(mine)
-                return lambda: [backend.chord_part(part) for part in mine]
+                return lambda: [(part, backend.chord_part(part)) for part in mine]
 
             found = together([worker(number) for number in range(8)], within=self.patience * 2)
-            complete = [bodies for answers in found for bodies in answers if bodies is not None]
-            assert complete == [self.bodies(parts)], f"{len(complete)} callers were told that the header is complete"
+            told = [(part, bodies) for answers in found for part, bodies in answers if bodies is not None]
+            members = {part.index for part, _ in told}
+            assert len(members) == 1, f"{len(members)} members were told that the header is complete"
+            assert [bodies for _, bodies in told] == [self.bodies(parts)] * len(told)
+            ends = [partial(self.end, backends[0], part) for part, _ in told]
+            counts = together(ends, within=self.patience)
+            assert counts.count(True) == 1, f"{counts.count(True)} runs count"
+
+    def test_what_is_added_counts_and_comes_last(self, writer: Backend, reader: Backend) -> None:
+        self.need(writer, BackendCapability.CHORD_GROWTH)
+        parts = self.parts(2)
+        group_id = parts[0].group_id
+        writer.begin_chord(group_id, 2, expires=600.0)
+
+        def add(backend: Backend, member: str) -> int | None:
+            return backend.chord_add(group_id, 2, member, expires=600.0)
+
+        assert writer.chord_part(parts[0]) is None
+        assert [add(writer, "a"), add(reader, "b"), add(reader, "a")] == [2, 3, 2]
+        added = [self.again(parts[0], index=index, task_id=str(index), body=b"%d" % index) for index in (3, 2)]
+        assert [writer.chord_part(part) for part in (added[0], parts[1])] == [None, None]
+        assert reader.chord_part(added[1]) == [*self.bodies(parts), b"2", b"3"]
+        assert add(writer, "late") is None
+        assert self.end(writer, added[1])
+        assert add(writer, "late") is None
+
+    def test_additions_are_refused_when_not_claimed(self, writer: Backend) -> None:
+        if BackendCapability.CHORD_GROWTH in writer.capabilities:
+            pytest.skip(f"{type(writer).__name__} declares CHORD_GROWTH")
+        with pytest.raises(NotSupported):
+            writer.chord_add(str(uuid.uuid4()), 1, "a", expires=600.0)
 
     def test_chords_are_refused_when_not_claimed(self, writer: Backend) -> None:
         if BackendCapability.CHORDS in writer.capabilities:
             pytest.skip(f"{type(writer).__name__} declares CHORDS")
+        (part,) = self.parts(1)
         with pytest.raises(NotSupported):
-            writer.chord_part(self.parts(1)[0])
+            writer.chord_part(part)
+        with pytest.raises(NotSupported):
+            self.end(writer, part)

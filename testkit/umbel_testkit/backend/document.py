@@ -8,9 +8,11 @@ from typing import Any
 from umbel_kernel.errors import DecodeError
 
 
-def json_document(task_id: str, state: str, result: Any) -> bytes:
-    """A result document in Celery's layout, as JSON."""
+def json_document(task_id: str, state: str, result: Any, fence: int = 0) -> bytes:
+    """A result document in Celery's layout, as JSON, with the fence, where it has one, as umbel adds it."""
     document = {"status": state, "result": result, "traceback": None, "children": [], "task_id": task_id}
+    if fence:
+        document["fence"] = fence
     return json.dumps(document, ensure_ascii=False).encode()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -86,6 +87,53 @@ class StoringSuite(BackendCase):
         writer.store([success, failure])
         self._settled(reader, writer)
         assert reader.fetch([task_id])[task_id].body == json_document(task_id, "SUCCESS", "kept")
+
+    def test_a_lower_fence_comes_too_late(self, reader: Backend, writer: Backend, task_id: str) -> None:
+        self.need(writer, BackendCapability.FENCE)
+
+        def store(fence: int, state: str, said: str) -> None:
+            writer.store([self.record(reader, task_id, state, said, fence=fence)])
+
+        store(3, "STARTED", "by the second")
+        store(2, "SUCCESS", "by the first, too late")
+        store(0, "FAILURE", "by one before, too late")
+        assert self._said(reader, task_id) == ("STARTED", "by the second")
+        store(3, "RETRY", "by the second")
+        assert self._said(reader, task_id) == ("RETRY", "by the second")
+        store(1 << 40, "FAILURE", "by the third")
+        store((1 << 40) - 1, "SUCCESS", "too late")
+        assert self._said(reader, task_id) == ("FAILURE", "by the third")
+        store((1 << 40) + 1, "SUCCESS", "by the fourth")
+        store((1 << 40) + 2, "FAILURE", "no first success")
+        assert self._said(reader, task_id) == ("SUCCESS", "by the fourth")
+
+    def test_a_lower_fence_comes_too_late_within_a_batch(
+        self, reader: Backend, writer: Backend, new_ids: NewIds
+    ) -> None:
+        self.need(writer, BackendCapability.FENCE)
+        late, fine = new_ids(2)
+        writer.store(
+            [
+                self.record(reader, late, "FAILURE", "by the second", fence=2),
+                self.record(reader, late, "SUCCESS", "too late", fence=1),
+                self.record(reader, fine, "FAILURE", "by the first", fence=1),
+                self.record(reader, fine, "SUCCESS", "by the second", fence=2),
+            ]
+        )
+        assert self._said(reader, late) == ("FAILURE", "by the second")
+        assert self._said(reader, fine) == ("SUCCESS", "by the second")
+
+    def test_a_fence_goes_with_its_record(self, reader: Backend, writer: Backend, task_id: str) -> None:
+        self.need(writer, BackendCapability.FENCE)
+        writer.store([self.record(reader, task_id, "FAILURE", fence=5)])
+        reader.forget([task_id])
+        writer.store([self.record(reader, task_id, "SUCCESS", "anew")])
+        assert self._said(reader, task_id) == ("SUCCESS", "anew")
+
+    @staticmethod
+    def _said(reader: Backend, task_id: str) -> tuple[str, Any]:
+        record = reader.fetch([task_id])[task_id]
+        return record.state, json.loads(record.body)["result"]
 
     def _settled(self, reader: Backend, writer: Backend) -> None:
         """Wait until all that was stored so far has reached the reader: what is stored after it has."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, TypeAlias
@@ -12,6 +11,7 @@ import pytest
 from umbel_kernel.spi.broker import Broker, BrokerCapability, Consumer
 from umbel_kernel.spi.message import Delivery, Message
 from umbel_kernel.spi.topology import Queue
+from umbel_testkit.taking import take
 
 MakeBroker: TypeAlias = Callable[..., Broker]
 NewQueue: TypeAlias = Callable[..., Queue]
@@ -105,15 +105,7 @@ class BrokerCase:
 
     def take(self, consumer: Consumer, count: int) -> list[Delivery]:
         """Receive exactly so many; fails when they do not come or when a receive brings more than was asked for."""
-        taken: list[Delivery] = []
-        end = time.monotonic() + self.patience
-        while len(taken) < count:
-            wanted = count - len(taken)
-            found = consumer.receive(wanted, max(0.0, end - time.monotonic()))
-            assert len(found) <= wanted, f"receive({wanted}) brought {len(found)} messages"
-            taken += found
-            assert found or time.monotonic() < end, f"only {len(taken)} of {count} messages came in {self.patience} s"
-        return taken
+        return take(consumer, count, within=self.patience)
 
     def nothing(self, consumer: Consumer) -> None:
         """Check that no message comes for a while."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from umbel.app.connections import masked
 from umbel_kernel.spi.broker import Broker
 from umbel_kernel.step import Context, Step
 
@@ -22,7 +23,7 @@ class Connection(Step):
             OperationalError: no broker answers.
         """
         broker: Broker = context.app.connections.connect(read=True)
-        logger.info("Connected to %s", broker.url)
+        logger.info("Connected to %s", masked([broker.url]))
         return broker
 
     def stop(self, context: Context) -> None:

@@ -12,6 +12,7 @@ class Control(Step):
     """Answers remote control, where the broker can reach all workers at once."""
 
     requires = ("connection",)
+    wants = ("tasks",)  # its thread connects too, and the first task is not to wait for that
 
     def include_if(self, context: Context) -> bool:
         """Where ``worker_enable_remote_control`` is on and the broker has fanout exchanges."""
@@ -32,3 +33,8 @@ class Control(Step):
     def stop(self, context: Context) -> None:
         """End."""
         self._box.stop()
+
+    def terminate(self, context: Context) -> None:
+        """End without waiting: the connection of the consumer is lost, so that of this has probably gone the same way,
+        and the worker's way back must not wait for it."""
+        self._box.stop(wait=False)

@@ -32,10 +32,15 @@ class LeaseKeeper:
         """Begin."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """End, and wait for it."""
+    def stop(self, *, wait: bool = True) -> None:
+        """End.
+
+        Args:
+            wait: for a renewal that is under way, which takes seconds where the server does not answer.
+        """
         self._stop.set()
-        self._thread.join(timeout=5)
+        if wait:
+            self._thread.join(timeout=5)
 
     def _run(self) -> None:
         lease = self._consumer.lease or 60.0
@@ -75,3 +80,8 @@ class Heartbeat(Step):
         """End."""
         if self._keeper is not None:
             self._keeper.stop()
+
+    def terminate(self, context: Context) -> None:
+        """End without waiting: the consumer's connection is lost."""
+        if self._keeper is not None:
+            self._keeper.stop(wait=False)

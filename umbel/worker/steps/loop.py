@@ -8,6 +8,7 @@ from umbel.worker.loop import Loop as WorkerLoop
 from umbel.worker.lost import Lost
 from umbel.worker.revoked import Revoked
 from umbel.worker.settling import Settling
+from umbel_kernel.spi.pool import PoolCapability
 from umbel_kernel.spi.topology import Queue
 from umbel_kernel.step import Context, Step
 
@@ -47,5 +48,6 @@ class Loop(Step):
             lost=Lost(app, settling, worker.runner),
             dead_letters=Queue(name) if name else None,
             eta_limit=conf.worker_eta_task_limit,
+            lead=worker.lead if PoolCapability.LEADS in context.pool.capabilities else None,
         )
         return {"loop": loop, "revoked": revoked}

@@ -33,10 +33,11 @@ class Pool(Step):
         children = Children(context.app, processes=PoolCapability.PROCESSES in kind.capabilities)
         per_child = options.max_tasks_per_child or conf.worker_max_tasks_per_child
         memory = options.max_memory_per_child or conf.worker_max_memory_per_child
+        children.prepare()
         pool.open(
             worker.concurrency,
             worker.runner,
-            context.wake,
+            worker.lead.done if PoolCapability.LEADS in kind.capabilities else context.wake,
             PoolOptions(
                 max_jobs_per_child=per_child,
                 max_memory_per_child=memory,
@@ -45,6 +46,7 @@ class Pool(Step):
                 hostname=worker.hostname,
                 initialize=children.initialize,
                 finalize=children.finalize,
+                lead=worker.lead.take,
             ),
         )
         return pool

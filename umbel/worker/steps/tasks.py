@@ -32,7 +32,8 @@ class Tasks(Step):
             logger.warning("purge: Erased %d messages from the queues", count)
         # No number of messages to send ahead: the loop asks for what it has room for, and what it holds until its time
         # has come must not use up that number.
-        consumer = broker.consumer(queues, name=context.worker.hostname)
+        identity = context.loop.holds.identity
+        consumer = broker.consumer(queues, name=context.worker.hostname, identity=identity)
         context.loop.attach(broker, consumer)
         return consumer
 

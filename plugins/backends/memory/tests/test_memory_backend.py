@@ -8,7 +8,7 @@ import pytest
 
 from umbel_backend_memory import MemoryBackend
 from umbel_backend_memory.store import SWEEP_FIRST
-from umbel_kernel.spi.backend import ChordPart, Record
+from umbel_kernel.spi.backend import CHORD_CLAIM, ChordPart, Record
 from umbel_kernel.url import URL
 from umbel_testkit.backend import json_state_of
 
@@ -93,3 +93,12 @@ def test_a_reader_cannot_change_what_is_kept(backend: MemoryBackend) -> None:
     record.state = "FAILURE"
     backend.fetch(["t"])["t"].state = "REVOKED"
     assert backend.fetch(["t"])["t"].state == "SUCCESS"
+
+
+def test_who_completed_a_chord_has_it_alone_for_a_while(backend: MemoryBackend, clock: Clock) -> None:
+    first, last = (ChordPart("claimed", index, 2, "t", "SUCCESS", b"%d" % index, 60.0) for index in range(2))
+    assert (backend.chord_part(first), backend.chord_part(last)) == (None, [b"0", b"1"])
+    clock.now += CHORD_CLAIM - 0.1
+    assert backend.chord_part(first) is None
+    clock.now += 0.1
+    assert backend.chord_part(first) == [b"0", b"1"]

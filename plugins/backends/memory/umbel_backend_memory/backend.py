@@ -21,7 +21,14 @@ class MemoryBackend(Backend):
     """
 
     capabilities = frozenset(
-        {BackendCapability.PUSH, BackendCapability.EXPIRES, BackendCapability.GROUPS, BackendCapability.CHORDS}
+        {
+            BackendCapability.PUSH,
+            BackendCapability.EXPIRES,
+            BackendCapability.GROUPS,
+            BackendCapability.CHORDS,
+            BackendCapability.CHORD_GROWTH,
+            BackendCapability.FENCE,
+        }
     )
 
     def __init__(
@@ -47,7 +54,9 @@ class MemoryBackend(Backend):
             store.sweep(now, every=SWEEP_FIRST)
             for record in records:
                 kept = store.records.get(record.task_id, now)
-                if kept is not None and kept.state == "SUCCESS" and record.state != "SUCCESS":
+                if kept is not None and (
+                    (kept.state == "SUCCESS" and record.state != "SUCCESS") or kept.fence > record.fence
+                ):
                     continue
                 store.records.put(record.task_id, replace(record), self._until(record.expires, now))
                 if record.state in READY_STATES:
@@ -107,21 +116,37 @@ class MemoryBackend(Backend):
         with self._store.lock:
             self._store.groups.drop(group_id)
 
-    def chord_part(self, part: ChordPart, *, timeout: float = 5.0) -> list[bytes] | None:
-        """See ``Backend.chord_part``."""
+    def begin_chord(self, group_id: str, size: int, *, expires: float | None, timeout: float = 5.0) -> None:
+        """See ``Backend.begin_chord``."""
         now = self._clock.monotonic()
         with self._store.lock:
-            chord = self._store.chords.get(part.group_id, now) or Chord()
-            self._store.chords.put(part.group_id, chord, self._until(part.expires, now))
-            if chord.complete:
-                return None
-            chord.bodies[part.index] = part.body
-            if len(chord.bodies) < part.size:
-                return None
-            bodies = [chord.bodies[index] for index in sorted(chord.bodies)]
-            chord.complete = True
-            chord.bodies.clear()
-            return bodies
+            chord = self._store.chords.get(group_id, now)
+            if chord is not None and chord.ended is not None:
+                self._store.chords.drop(group_id)
+
+    def chord_part(self, part: ChordPart, *, timeout: float = 5.0) -> list[bytes] | None:
+        """See ``Backend.chord_part``."""
+        with self._store.lock:
+            return self._chord(part.group_id, part.expires).count(part, self._clock.monotonic())
+
+    def chord_end(self, group_id: str, run: str, *, expires: float | None, timeout: float = 5.0) -> bool:
+        """See ``Backend.chord_end``."""
+        with self._store.lock:
+            return self._chord(group_id, expires).end(run)
+
+    def chord_add(
+        self, group_id: str, size: int, member: str, *, expires: float | None, timeout: float = 5.0
+    ) -> int | None:
+        """See ``Backend.chord_add``."""
+        with self._store.lock:
+            return self._chord(group_id, expires).add(size, member)
+
+    def _chord(self, group_id: str, expires: float | None) -> Chord:
+        """A header, kept from now on for so long; within the lock."""
+        now = self._clock.monotonic()
+        chord = self._store.chords.get(group_id, now) or Chord()
+        self._store.chords.put(group_id, chord, self._until(expires, now))
+        return chord
 
     def cleanup(self, *, timeout: float = 60.0) -> int:
         """See ``Backend.cleanup``. What has expired is gone already; this frees its memory, and counts nothing."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
-from umbel_kernel.spi.backend import Record
+from umbel_kernel.spi.backend import CHORD_CLAIM, ChordPart, Record
 
 V = TypeVar("V")
 SWEEP_FIRST = 10_000
@@ -17,10 +17,47 @@ _stores: dict[str, MemoryStore] = {}
 
 @dataclass(slots=True)
 class Chord:
-    """The parts of a header that have come, by index; ``complete`` once somebody was given them all."""
+    """What is known of a header.
 
-    bodies: dict[int, bytes] = field(default_factory=dict)
-    complete: bool = False
+    Attributes:
+        parts: those that have come, by index.
+        added: the indexes of members that were added, by their names.
+        claim: who was given all parts: its index, its run, and until when (monotonic seconds) it has them alone.
+        ended: the run that counts, once that is settled.
+    """
+
+    parts: dict[int, ChordPart] = field(default_factory=dict)
+    added: dict[str, int] = field(default_factory=dict)
+    claim: tuple[int, str, float] | None = None
+    ended: str | None = None
+
+    def count(self, part: ChordPart, now: float) -> list[bytes] | None:
+        """Count a part; the bodies of all, when they are its to have."""
+        if self.ended is not None:
+            return None
+        if self.claim is None:
+            kept = self.parts.get(part.index)
+            if kept is None or (kept.fence <= part.fence and (kept.state != "SUCCESS" or part.state == "SUCCESS")):
+                self.parts[part.index] = replace(part)
+            if len(self.parts) < part.size + len(self.added):
+                return None
+        elif part.index != self.claim[0] and part.run != self.claim[1] and now < self.claim[2]:
+            return None
+        self.claim = (part.index, part.run, now + CHORD_CLAIM)
+        return [self.parts[index].body for index in sorted(self.parts)]
+
+    def add(self, size: int, member: str) -> int | None:
+        """Make room for one more member; its index."""
+        if self.claim is not None or self.ended is not None:
+            return None
+        return self.added.setdefault(member, size + len(self.added))
+
+    def end(self, run: str) -> bool:
+        """Whether this run counts; the first does."""
+        if self.ended is None:
+            self.ended = run
+            self.parts.clear()
+        return self.ended == run
 
 
 class Shelf(Generic[V]):

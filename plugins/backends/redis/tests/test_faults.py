@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import pickle
-import shutil
 import socket
-import subprocess
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from celery import Celery
@@ -22,58 +20,22 @@ from umbel_kernel.url import URL
 from umbel_testkit.backend import json_state_of
 
 
-class Server:
-    """A Redis server of this test's own."""
-
-    def __init__(self) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.start()
-
-    def start(self) -> None:
-        self.process = subprocess.Popen(
-            ["redis-server", "--port", str(self.port), "--save", "", "--appendonly", "no"], stdout=subprocess.DEVNULL
-        )
-        end = time.monotonic() + 5
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-                return
-            except OSError:
-                assert time.monotonic() < end, "the server did not start"
-                time.sleep(0.01)
-
-    def stop(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    if shutil.which("redis-server") is None:
-        pytest.skip("redis-server is not installed")
-    found = Server()
-    yield found
-    found.stop()
-
-
-def backend(server: Server) -> RedisBackend:
-    return RedisBackend(URL.parse(f"redis://127.0.0.1:{server.port}/0"), state_of=json_state_of)
+def backend(redis_server: Any) -> RedisBackend:
+    return RedisBackend(URL.parse(redis_server.url), state_of=json_state_of)
 
 
 def success(task_id: str) -> Record:
     return Record(task_id, "SUCCESS", json.dumps({"task_id": task_id, "status": "SUCCESS", "result": 1}).encode())
 
 
-def test_a_wait_outlives_a_restart(server: Server) -> None:
-    reader, writer = backend(server), backend(server)
+def test_a_wait_outlives_a_restart(redis_server: Any) -> None:
+    reader, writer = backend(redis_server), backend(redis_server)
     task_id = str(uuid.uuid4())
     reader.wait([task_id], timeout=0.1)
 
     def restart() -> None:
-        server.stop()
-        server.start()
+        redis_server.stop()
+        redis_server.start()
         writer.store([success(task_id)])
 
     thread = threading.Timer(0.2, restart)
@@ -84,10 +46,10 @@ def test_a_wait_outlives_a_restart(server: Server) -> None:
     writer.close()
 
 
-def test_without_a_store_every_call_says_so_in_time(server: Server) -> None:
-    found = backend(server)
+def test_without_a_store_every_call_says_so_in_time(redis_server: Any) -> None:
+    found = backend(redis_server)
     found.connect(timeout=2)
-    server.stop()
+    redis_server.stop()
     started = time.monotonic()
     for call in (
         lambda: found.store([success("x")], timeout=0.5),
@@ -99,20 +61,20 @@ def test_without_a_store_every_call_says_so_in_time(server: Server) -> None:
         with pytest.raises(OperationalError):
             call()
     assert time.monotonic() - started < 5
-    server.start()
+    redis_server.start()
     found.store([success("x")])
     assert found.fetch(["x"])["x"].state == "SUCCESS"
     found.close()
 
 
-def test_a_success_in_another_serializer_is_kept_too(server: Server) -> None:
+def test_a_success_in_another_serializer_is_kept_too(redis_server: Any) -> None:
     def state_of(body: bytes) -> str:
         try:
             return str(pickle.loads(body)["status"])
         except Exception as error:
             raise DecodeError(str(error)) from error
 
-    found = RedisBackend(URL.parse(f"redis://127.0.0.1:{server.port}/0"), state_of=state_of)
+    found = RedisBackend(URL.parse(redis_server.url), state_of=state_of)
     for first, kept in (("SUCCESS", "SUCCESS"), ("RETRY of SUCCESS", "FAILURE")):
         task_id = str(uuid.uuid4())
         found.store([Record(task_id, first, pickle.dumps({"status": first}))])

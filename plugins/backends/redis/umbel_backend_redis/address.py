@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from typing import Any
 
 from umbel_client_redis import Address
 from umbel_kernel.url import URL
 
+SENTINELS = "umbel_client_redis.sentinels"
+"""Imported only where sentinels are named, since the library that asks them is large."""
+
 
 def address_of(url: URL, options: Mapping[str, Any]) -> Address:
     """The address that a URL and the settings name.
 
     Raises:
-        ConfigurationError: as for ``Address``.
+        ConfigurationError: as for ``Address`` and ``Sentinels``.
     """
-    return Address(
+    said: dict[str, Any] = {
+        "credential_provider": options.get("redis_backend_credential_provider"),
+        "host": options.get("redis_host"),
+        "port": options.get("redis_port"),
+        "db": options.get("redis_db"),
+        "username": options.get("redis_username"),
+        "password": options.get("redis_password"),
+        "client_name": options.get("redis_client_name"),
+        "connect_limit": options.get("redis_socket_connect_timeout"),
+        "keepalive": bool(options.get("redis_socket_keepalive")),
+        "tls": options.get("redis_backend_use_ssl"),
+    }
+    if url.scheme != "sentinel":
+        return Address(url, **said)
+    made: Address = importlib.import_module(SENTINELS).Sentinels(
         url,
-        host=options.get("redis_host"),
-        port=options.get("redis_port"),
-        db=options.get("redis_db"),
-        username=options.get("redis_username"),
-        password=options.get("redis_password"),
-        connect_limit=options.get("redis_socket_connect_timeout"),
-        keepalive=bool(options.get("redis_socket_keepalive")),
-        tls=options.get("redis_backend_use_ssl"),
+        master_name=options.get("master_name"),
+        min_other_sentinels=options.get("min_other_sentinels") or 0,
+        sentinel_kwargs=options.get("sentinel_kwargs"),
+        **said,
     )
+    return made

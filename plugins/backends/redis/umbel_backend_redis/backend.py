@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from umbel_backend_redis.address import address_of
-from umbel_backend_redis.scripts import ALL, CHORD, CHORD_FREE, STORE
+from umbel_backend_redis.scripts import ALL, CHORD, CHORD_ADD, CHORD_END, STORE
 from umbel_backend_redis.settings import SETTINGS
 from umbel_backend_redis.subscriber import Subscriber
-from umbel_client_redis import Link, Lost, run
-from umbel_kernel.errors import BackendError, DecodeError, OperationalError
-from umbel_kernel.spi.backend import READY_STATES, Backend, BackendCapability, ChordPart, Record
+from umbel_client_redis import Link, Lost
+from umbel_client_redis import run as script
+from umbel_kernel.errors import BackendError, DecodeError
+from umbel_kernel.spi.backend import CHORD_CLAIM, READY_STATES, Backend, BackendCapability, ChordPart, Record
 from umbel_kernel.url import URL
 
 _AT_ONCE = 500
@@ -35,7 +35,9 @@ class RedisBackend(Backend):
             BackendCapability.SHARED,
             BackendCapability.GROUPS,
             BackendCapability.CHORDS,
+            BackendCapability.CHORD_GROWTH,
             BackendCapability.CHORD_SIZE,
+            BackendCapability.FENCE,
         }
     )
     settings = SETTINGS
@@ -48,6 +50,8 @@ class RedisBackend(Backend):
         self._task_prefix = f"{prefix}celery-task-meta-"
         self._group_prefix = f"{prefix}celery-taskset-meta-"
         self._patience = float(self.options.get("redis_socket_timeout") or 120.0)
+        # Celery's workers keep parts as the same option tells them.
+        self._ordered = int(bool(self.options.get("result_chord_ordered", True)))
         address = address_of(url, self.options)
         self._link = Link(address, refusal=BackendError, scripts=ALL)
         self._subscriber = Subscriber(Link(address, refusal=BackendError), self._task_prefix, self._ready, self._find)
@@ -57,15 +61,19 @@ class RedisBackend(Backend):
         self._link.connect(timeout)
 
     def store(self, records: Sequence[Record], *, timeout: float = 5.0) -> None:
-        """See ``Backend.store``. A batch is one trip; the check for a first success and the write are one step."""
+        """See ``Backend.store``. A batch is one trip; the check of what is kept and the write are one step.
+
+        Only a JSON document says which run it is of, in its member ``fence``.
+        """
         for start in range(0, len(records), _AT_ONCE):
             todo: list[tuple[Record, str]] = [(record, "") for record in records[start : start + _AT_ONCE]]
             while todo:
                 keys = [self._task_prefix + record.task_id for record, _ in todo]
                 arguments: list[Any] = []
                 for record, seen in todo:
-                    arguments += (record.body, _milliseconds(record.expires), seen)
-                verdicts = self._call([run(STORE, keys, *arguments)], timeout)[0]
+                    mark = f"{record.fence}:{seen}" if record.fence or seen else ""
+                    arguments += (record.body, _milliseconds(record.expires), mark)
+                verdicts = self._call([script(STORE, keys, *arguments)], timeout)[0]
                 todo = [
                     (record, hashlib.sha1(kept, usedforsecurity=False).hexdigest())
                     for (record, _), kept in zip(todo, verdicts, strict=True)
@@ -113,30 +121,45 @@ class RedisBackend(Backend):
 
     def begin_chord(self, group_id: str, size: int, *, expires: float | None, timeout: float = 5.0) -> None:
         """See ``Backend.begin_chord``. A header that is sent again is counted anew."""
-        _, _, sizes, _, claim = self._chord_keys(group_id)
-        life = _milliseconds(expires if expires is not None else _DAY)
-        self._call([("DEL", claim), ("SET", sizes, size, "PX", life)], timeout)
+        keys = self._chord_keys(group_id)
+        self._call([("DEL", keys[4], keys[6]), ("SET", keys[2], size, "PX", _life(expires))], timeout)
 
     def _chord_keys(self, group_id: str) -> tuple[str, ...]:
-        """Parts, difference to the size, size, parts seen, and claim, where Celery has them."""
-        return tuple(f"{self._group_prefix}{group_id}.{kind}" for kind in "jtsdc")
+        """Parts, difference to the size, size, parts seen, and claim, where Celery has them; then, of our own, runs of
+        parts, the run that counts, and members that were added."""
+        return tuple(f"{self._group_prefix}{group_id}.{kind}" for kind in "jtsdcfea")
 
     def chord_part(self, part: ChordPart, *, timeout: float = 5.0) -> list[bytes] | None:
         """See ``Backend.chord_part``. When the connection breaks under it, it asks again and gets the same answer."""
-        keys, token = self._chord_keys(part.group_id), uuid.uuid4().hex
-        life = _milliseconds(part.expires if part.expires is not None else _DAY)
-        command = run(CHORD, keys, part.index, part.body, part.size, life, token, f"{part.task_id}:{part.index}")
+        member = f"{part.task_id}:{part.index}"
+        command = script(
+            CHORD, self._chord_keys(part.group_id),
+            part.index, part.body, part.size, _life(part.expires), part.run, member,
+            int(part.state == "SUCCESS"), part.fence, _milliseconds(CHORD_CLAIM), self._ordered,
+        )  # fmt: skip
+        bodies: list[bytes] | None = self._call_again(command, timeout)
+        return bodies
+
+    def chord_end(self, group_id: str, run: str, *, expires: float | None, timeout: float = 5.0) -> bool:
+        """See ``Backend.chord_end``."""
+        command = script(CHORD_END, self._chord_keys(group_id), run, _life(expires))
+        return bool(self._call_again(command, timeout))
+
+    def chord_add(
+        self, group_id: str, size: int, member: str, *, expires: float | None, timeout: float = 5.0
+    ) -> int | None:
+        """See ``Backend.chord_add``."""
+        command = script(CHORD_ADD, self._chord_keys(group_id), size, member, _life(expires))
+        index = int(self._call_again(command, timeout))
+        return None if index < 0 else index
+
+    def _call_again(self, command: tuple[Any, ...], timeout: float) -> Any:
+        """Run what may be run twice, and again when the connection broke under it."""
         end = time.monotonic() + timeout
         try:
-            bodies: list[bytes] | None = self._call([command], timeout)[0]
+            return self._call([command], timeout)[0]
         except Lost:
-            bodies = self._call([command], max(0.1, end - time.monotonic()))[0]
-        if bodies is not None:
-            try:
-                self._call([run(CHORD_FREE, keys, token, life)], max(0.1, end - time.monotonic()))
-            except OperationalError:
-                return bodies  # the parts go when they expire
-        return bodies
+            return self._call([command], max(0.1, end - time.monotonic()))[0]
 
     def close(self) -> None:
         """See ``Backend.close``."""
@@ -173,3 +196,8 @@ class RedisBackend(Backend):
 def _milliseconds(seconds: float | None) -> int:
     """For the server; 0 stands for ever."""
     return 0 if seconds is None or seconds <= 0 else max(1, round(seconds * 1000))
+
+
+def _life(expires: float | None) -> int:
+    """How long to keep a chord, in milliseconds: never for ever."""
+    return _milliseconds(expires if expires else _DAY)

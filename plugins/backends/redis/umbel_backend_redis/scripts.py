@@ -7,15 +7,18 @@ from umbel_client_redis import Script
 STORE = Script("""
 local out = {}
 for i, key in ipairs(KEYS) do
-  local body, life, seen = ARGV[3 * i - 2], tonumber(ARGV[3 * i - 1]), ARGV[3 * i]
+  local body, life = ARGV[3 * i - 2], tonumber(ARGV[3 * i - 1])
   local verdict = 1
   local kept = redis.call('GET', key)
-  if kept and string.find(kept, 'SUCCESS', 1, true) and redis.sha1hex(kept) ~= seen then
-    local fine, document = pcall(cjson.decode, kept)
-    if not fine or type(document) ~= 'table' or document['status'] == nil then
-      verdict = kept
-    elseif document['status'] == 'SUCCESS' then
-      verdict = 0
+  if kept and (string.find(kept, 'SUCCESS', 1, true) or string.find(kept, '"fence"', 1, true)) then
+    local fence, seen = string.match(ARGV[3 * i], '^(%d*):(.*)$')
+    if redis.sha1hex(kept) ~= seen then
+      local fine, document = pcall(cjson.decode, kept)
+      if not fine or type(document) ~= 'table' or document['status'] == nil then
+        verdict = kept
+      elseif document['status'] == 'SUCCESS' or (tonumber(document['fence']) or 0) > (tonumber(fence) or 0) then
+        verdict = 0
+      end
     end
   end
   if verdict == 1 then
@@ -31,35 +34,80 @@ end
 return out
 """)
 """Set each KEYS[i] to ARGV[3i-2] for ARGV[3i-1] milliseconds (0: for ever) and publish it on the channel of that name,
-unless a SUCCESS is kept there. Answers 1 for set, 0 for left alone, or what is kept when its state cannot be told here;
-the caller reads that and comes again with its SHA-1 as ARGV[3i] to replace just that."""
+unless a SUCCESS is kept there, or a document with a higher fence. Answers 1 for set, 0 for left alone, or what is kept
+when its state cannot be told here; the caller reads that and comes again with its SHA-1 to replace just that. ARGV[3i]
+is empty, or the fence, a colon, and that SHA-1."""
 
 CHORD = Script("""
-local parts, diff, sizes, seen, claim = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local parts, diff, sizes, seen, claim, runs = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local index, body, size, life = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local token, member = ARGV[5], ARGV[6]
+local run, member, success, fence = ARGV[5], ARGV[6], ARGV[7] == '1', tonumber(ARGV[8])
+local ordered = ARGV[10] == '1'
 local claimed = redis.call('GET', claim)
-if claimed ~= token then
-  if claimed then return false end
-  if redis.call('SADD', seen, member) == 1 then redis.call('ZADD', parts, index, body) end
+if claimed then
+  if claimed == 'done' then return false end
+  local theirs, place = string.match(claimed, '^(.*):(.*)$')
+  if run ~= theirs and index ~= place then return false end
+else
+  local again = redis.call('SADD', seen, member) == 0
+  local keep = not again
+  if again and ordered then
+    local failed = tonumber(redis.call('HGET', runs, member) or '')
+    if failed and fence >= failed then
+      local old = redis.call('ZRANGEBYSCORE', parts, index, index)
+      keep = #old == 1
+      if keep then redis.call('ZREM', parts, old[1]) end
+    end
+  end
+  if keep then
+    if ordered then redis.call('ZADD', parts, index, body) else redis.call('RPUSH', parts, body) end
+    if not success then
+      redis.call('HSET', runs, member, fence)
+      redis.call('PEXPIRE', runs, life)
+    elseif again then
+      redis.call('HDEL', runs, member)
+    end
+  end
   for i = 1, 4 do redis.call('PEXPIRE', KEYS[i], life) end
   size = tonumber(redis.call('GET', sizes) or size) + tonumber(redis.call('GET', diff) or 0)
-  if size == 0 or redis.call('ZCARD', parts) ~= size then return false end
-  redis.call('SET', claim, token, 'EX', 10)
+  local count = ordered and redis.call('ZCARD', parts) or redis.call('LLEN', parts)
+  if size == 0 or count ~= size then return false end
 end
-return redis.call('ZRANGE', parts, 0, -1)
+redis.call('SET', claim, run .. ':' .. index, 'PX', ARGV[9])
+return redis.call(ordered and 'ZRANGE' or 'LRANGE', parts, 0, -1)
 """)
 """Keep part ARGV[2] of ARGV[3] (0: as many as KEYS[3] says) with the index ARGV[1] for ARGV[4] milliseconds. Whoever
-makes it complete claims it with its token ARGV[5] and gets all parts in order. Nobody else does; the same caller does
-again when the answer was lost. ARGV[6] tells a part that comes twice. Keys and members are those of Celery's chords,
-so that workers of both kinds may count one."""
+makes it complete claims it for ARGV[9] milliseconds with the name of its run ARGV[5] and its index, and gets all parts
+in order; so does, until it is done, the same index when it comes again, and whoever comes when the claim is over.
+ARGV[6] tells a part that comes twice: a success (ARGV[7] is 1) never gives way, and anything else only to what has no
+lower fence ARGV[8] than it, which KEYS[6] keeps. The other keys and the members are those of Celery's chords, so that
+workers of both kinds may count one. When ARGV[10] is 0, the parts come as they have ended, in a list, as in Celery, and
+the first of two stays."""
 
-CHORD_FREE = Script("""
-if redis.call('GET', KEYS[5]) ~= ARGV[1] then return 0 end
-redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4])
+CHORD_END = Script("""
+local ended = redis.call('GET', KEYS[7])
+if ended then return ended == ARGV[1] and 1 or 0 end
+redis.call('SET', KEYS[7], ARGV[1], 'PX', ARGV[2])
+redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[6], KEYS[8])
 redis.call('SET', KEYS[5], 'done', 'PX', ARGV[2])
 return 1
 """)
-"""Drop the parts of a complete chord and leave the mark that it is done."""
+"""Note run ARGV[1] as the one that counts, unless one is noted; drop the parts and leave Celery's mark that it is done.
+Answers whether ARGV[1] is the one."""
 
-ALL = (STORE, CHORD, CHORD_FREE)
+CHORD_ADD = Script("""
+local diff, sizes, claim, added = KEYS[2], KEYS[3], KEYS[5], KEYS[8]
+if redis.call('GET', claim) then return -1 end
+local index = redis.call('HGET', added, ARGV[2])
+if not index then
+  index = tonumber(redis.call('GET', sizes) or ARGV[1]) + redis.call('INCR', diff) - 1
+  redis.call('HSET', added, ARGV[2], index)
+  redis.call('PEXPIRE', diff, ARGV[3])
+  redis.call('PEXPIRE', added, ARGV[3])
+end
+return tonumber(index)
+""")
+"""Count one member more than the ARGV[1] that the header was sent with, where Celery does, and answer its index.
+ARGV[2] is its name, and the index is the same when it comes again; -1 when all are in."""
+
+ALL = (STORE, CHORD, CHORD_END, CHORD_ADD)

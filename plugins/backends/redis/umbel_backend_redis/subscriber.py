@@ -5,9 +5,11 @@ from __future__ import annotations
 import select
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from umbel_client_redis import Link
+from umbel_client_redis import Command, Link, Pushed
 from umbel_kernel.errors import BackendError, OperationalError
 from umbel_kernel.spi.backend import Record
 
@@ -16,6 +18,7 @@ _LINGER = 30.0
 _LONGEST = 5.0
 _PAUSES = (0.02, 0.05, 0.1, 0.2, 0.5)
 _AT_ONCE = 1000
+_MOST_LEFT = 100
 
 
 class Topic:
@@ -46,6 +49,9 @@ class Subscriber:
     a lone waiter is woken by the socket itself. A subscription outlives its wait for a while, so that waiting for the
     rest of many results does not subscribe to all of them again.
 
+    Where server and reader know RESP3, one trip subscribes and looks. In RESP2 a connection that listens cannot ask, so
+    the look is a trip of its own, on the store's connection.
+
     Args:
         link: a connection of its own.
         prefix: what comes before the id in a channel's name.
@@ -68,6 +74,10 @@ class Subscriber:
         self._turn = threading.Condition(threading.Lock())
         self._topics: dict[str, Topic] = {}
         self._sent: set[str] = set()
+        self._left: list[str] = []
+        self._may_ask = Pushed is not None
+        self._asks = False
+        self._asked: deque[Sequence[str]] = deque()
         self._life = 0
         self._reading = False
         self._connected = False
@@ -128,6 +138,7 @@ class Subscriber:
                     for topic in topics.values():
                         topic.looked = False
                 heard = all(topic.heard for topic in topics.values())
+                heard = heard and not self._asked
                 look = [task_id for task_id, t in topics.items() if t.heard and not t.looked] if heard else []
                 left = again - now if end is None else min(end, again) - now
                 if not look and self._reading:
@@ -138,7 +149,7 @@ class Subscriber:
             if look:
                 self._look(look, topics, patience if end is None else max(0.05, min(patience, end - now)))
             else:
-                self._listen(left, patience)
+                self._listen(left)
 
     def _look(self, look: Sequence[str], topics: dict[str, Topic], timeout: float) -> None:
         """Read the store. A look counts when it is over, and only if no subscription was lost meanwhile."""
@@ -152,34 +163,57 @@ class Subscriber:
                 for task_id, record in found.items():
                     topics[task_id].record = record
 
-    def _listen(self, seconds: float, patience: float) -> None:
+    def _listen(self, seconds: float) -> None:
         """Wait for the connection and read what came; this thread is the one that reads."""
         try:
             with self._turn:
-                heard = self._hear(patience)
+                heard = self._hear()
                 descriptor = self._link.fileno()
             if not heard and descriptor >= 0:
                 poller = select.poll()
                 poller.register(descriptor, select.POLLIN)
                 poller.poll(max(1, round(seconds * 1000 + 0.499)))
                 with self._turn:
-                    self._hear(patience)
+                    self._hear()
         finally:
             with self._turn:
                 self._reading = False
                 self._turn.notify_all()
 
-    def _hear(self, patience: float) -> bool:
+    def _hear(self) -> bool:
         """Read what has come, without waiting. Returns whether there was anything."""
-        any_came = False
         try:
-            while self._link.readable():
-                self._take(self._link.answer(self._link.read(patience)))
-                any_came = True
+            came = self._link.pushed()
         except OperationalError:
             self._lost()
             raise
-        return any_came
+        for pushed in came:
+            if self._asks and isinstance(pushed, Exception):
+                # Something is refused. One by one, on a connection that does not ask, it is told what.
+                self._may_ask = False
+                self._link.close()
+                self._lost()
+                return True
+            if self._asks and type(pushed) is not Pushed:
+                self._found(pushed)
+            else:
+                self._take(self._link.answer(pushed))
+        return bool(came)
+
+    def _found(self, reply: Any) -> None:
+        """Take in the answer to a look that went with a subscription."""
+        for task_id, body in zip(self._asked.popleft(), reply, strict=True):
+            topic = self._topics.get(task_id)
+            if topic is not None:
+                topic.looked = True
+                if body is not None:
+                    self._keep(task_id, topic, body)
+
+    def _keep(self, task_id: str, topic: Topic, body: bytes) -> None:
+        try:
+            topic.record = self._ready(task_id, body) or topic.record
+        except BackendError:
+            topic.looked = False  # who waits for it reads the store and hears of the fault there
 
     def _take(self, pushed: object) -> None:
         if not isinstance(pushed, list) or len(pushed) < 3 or not isinstance(pushed[1], bytes):
@@ -191,34 +225,53 @@ class Subscriber:
         if pushed[0] == b"subscribe":
             topic.heard = True
         elif pushed[0] == b"message" and isinstance(pushed[2], bytes):
-            try:
-                topic.record = self._ready(task_id, pushed[2]) or topic.record
-            except BackendError:
-                topic.looked = False  # who waits for it reads the store and hears of the fault there
+            self._keep(task_id, topic, pushed[2])
 
     def _subscribe(self, wanted: Sequence[str], patience: float) -> None:
         """Connect when need be and subscribe to what is not subscribed to."""
         if not self._connected or not self._link.connected:
             self._lost()
             self._link.connect(patience)
+            self._asks = self._may_ask and self._greet(patience)
             self._connected = True
             missing = list(self._topics)
         else:
             missing = [task_id for task_id in wanted if task_id not in self._sent]
+        if not missing:
+            return
         try:
+            left, self._left = self._left, []
+            commands = [self._command("UNSUBSCRIBE", left)] if left else []
             for start in range(0, len(missing), _AT_ONCE):
                 part = missing[start : start + _AT_ONCE]
-                self._link.send("SUBSCRIBE", *(self._prefix + task_id for task_id in part), timeout=patience)
-                self._sent.update(part)
+                commands.append(self._command("SUBSCRIBE", part))
+                if self._asks:
+                    commands.append(self._command("MGET", part))
+                    self._asked.append(part)
+            self._link.send_all(commands, timeout=patience)
+            self._sent.update(missing)
         except OperationalError:
             self._lost()
             raise
+
+    def _greet(self, patience: float) -> bool:
+        """Agree on RESP3. Returns whether the server knows it."""
+        try:
+            self._link.ask("HELLO", "3", timeout=patience)
+        except BackendError:
+            return False
+        return True
+
+    def _command(self, name: str, task_ids: Sequence[str]) -> Command:
+        return (name, *(self._prefix + task_id for task_id in task_ids))
 
     def _lost(self) -> None:
         """Nothing is subscribed to any more, and everything has to be looked at again."""
         self._connected = False
         self._life += 1
         self._sent = set()
+        self._left = []
+        self._asked.clear()
         for topic in self._topics.values():
             topic.heard = topic.looked = False
 
@@ -244,9 +297,13 @@ class Subscriber:
         for task_id in gone:
             self._topics.pop(task_id, None)
         if gone and self._connected:
-            try:
-                self._link.send("UNSUBSCRIBE", *(self._prefix + task_id for task_id in gone), timeout=1.0)
-                self._sent.difference_update(gone)
-            except OperationalError:
-                self._lost()
+            # Said with the next subscription, which costs nothing more; a few in vain cost the server next to nothing.
+            self._sent.difference_update(gone)
+            self._left += gone
+            if len(self._left) > _MOST_LEFT:
+                left, self._left = self._left, []
+                try:
+                    self._link.send_all([self._command("UNSUBSCRIBE", left)], timeout=1.0)
+                except OperationalError:
+                    self._lost()
         self._turn.notify_all()

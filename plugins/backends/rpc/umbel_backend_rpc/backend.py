@@ -8,8 +8,8 @@ from typing import Any
 
 from umbel_backend_rpc.link import Link
 from umbel_backend_rpc.replies import Replies
+from umbel_backend_rpc.sending import Sending
 from umbel_backend_rpc.settings import SETTINGS
-from umbel_kernel.errors import OperationalError
 from umbel_kernel.spi.backend import READY_STATES, Backend, BackendCapability, Record
 from umbel_kernel.url import URL
 
@@ -32,10 +32,9 @@ class RpcBackend(Backend):
             float(self.options.get("rpc_reply_expires") or 600.0),
             int(self.options.get("rpc_cache_max") or 100_000),
         )
-        self._mode = 2 if self.options.get("result_persistent") else 1
-        self._lock = threading.Lock()
-        self._connection: Any = None
-        self._channel: Any = None
+        self._sending = Sending(self._link, 2 if self.options.get("result_persistent") else 1)
+        # A signal handler or a finalizer may publish while its thread has it.
+        self._lock = threading.RLock()
 
     @property
     def reply_to(self) -> str:
@@ -45,7 +44,7 @@ class RpcBackend(Backend):
     def connect(self, *, timeout: float) -> None:
         """See ``Backend.connect``."""
         with self._lock:
-            self._open(timeout)
+            self._sending.open(timeout)
 
     def expect(self, task_ids: Sequence[str]) -> None:
         """See ``Backend.expect``. The reply queue is there once this returns.
@@ -61,26 +60,7 @@ class RpcBackend(Backend):
         if not wanted:
             return
         with self._lock:
-            channel = self._open(timeout)
-            try:
-                with self._link.errors(self._connection):
-                    for record in wanted:
-                        message = channel.prepare_message(
-                            record.body,
-                            0,
-                            record.content_type,
-                            record.content_encoding,
-                            {},
-                            {"correlation_id": record.task_id, "delivery_mode": self._mode},
-                        )
-                        channel.basic_publish(message, exchange="", routing_key=record.reply_to)
-            except (OperationalError, TimeoutError) as error:
-                self._drop()
-                if isinstance(error, OperationalError):
-                    raise
-                raise OperationalError(
-                    f"the broker {self._link.shown} did not take a result in {timeout:g} s"
-                ) from error
+            self._sending.send(wanted, timeout)
 
     def fetch(self, task_ids: Sequence[str], *, timeout: float = 5.0) -> dict[str, Record]:
         """See ``Backend.fetch``. What has come to this process."""
@@ -102,23 +82,4 @@ class RpcBackend(Backend):
         """See ``Backend.close``."""
         self._replies.close()
         with self._lock:
-            self._drop()
-
-    def _open(self, timeout: float) -> Any:
-        if self._connection is not None and not self._connection.connected:
-            self._drop()
-        if self._connection is None:
-            connection = self._link.connection(timeout)
-            try:
-                with self._link.errors(connection):
-                    connection.connect()
-                    self._channel = connection.channel()
-            except TimeoutError as error:
-                raise OperationalError(f"the broker {self._link.shown} did not answer within {timeout:g} s") from error
-            self._connection = connection
-        return self._channel
-
-    def _drop(self) -> None:
-        connection, self._connection, self._channel = self._connection, None, None
-        if connection is not None:
-            self._link.release(connection)
+            self._sending.drop()

@@ -48,6 +48,7 @@ class Replies:
         self._connected = False
         self._trouble: OperationalError | None = None
         self._closed = False
+        self._last: Any = None
         self._ends = os.pipe()
         self._finish = weakref.finalize(self, _close_all, self._ends)
 
@@ -113,11 +114,15 @@ class Replies:
     def _run(self) -> None:
         failures = 0
         while not self._closed:
-            connection = self._link.connection(_PATIENCE, reading=True)
+            connection = None
             try:
+                connection = self._link.connect(_PATIENCE, reading=True)
                 with self._link.errors(connection):
                     self._read(connection)
             except (OperationalError, TimeoutError) as error:
+                if connection is not None:
+                    self._link.abandon(connection)
+                    connection = None
                 failures = 0 if self._connected else failures + 1
                 with self._turn:
                     self._connected = False
@@ -128,28 +133,38 @@ class Replies:
                 if not self._closed:
                     time.sleep(_PAUSES[min(failures, len(_PAUSES) - 1)])
             finally:
-                self._link.release(connection)
+                if connection is not None:
+                    self._link.release(connection)
 
     def _read(self, connection: Any) -> None:
-        """Read until closed. The queue outlives a lost connection for a while, so that no result is lost with it."""
+        """Read until closed.
+
+        The queue outlives a lost connection for a while, so that no result is lost with it; nor is one that is on its
+        way just then, since on AMQP each is acknowledged.
+        """
         channel = connection.channel()
         named: Any = Queue
         reader: Any = Consumer
         queue = named(self.queue, exchange="", routing_key=self.queue, durable=False, expires=self._expires)
         bound = queue(channel)
         bound.queue_declare()
-        with reader(channel, [bound], no_ack=True, auto_declare=False, on_message=self._came):
+        acks = self._link.is_amqp(connection)
+        self._last = None
+        with reader(channel, [bound], no_ack=not acks, auto_declare=False, on_message=self._came):
             with self._turn:
                 self._connected = True
                 self._trouble = None
                 self._turn.notify_all()
             beats = bool(connection.get_heartbeat_interval())
-            sock = connection.connection.sock if connection.transport.driver_type == "amqp" else None
+            sock = connection.connection.sock if acks else None
             while not self._closed:
                 try:
                     connection.drain_events(timeout=_SLICE if sock is None else 0)
                 except TimeoutError:
                     if sock is not None:
+                        if self._last is not None:
+                            channel.basic_ack(self._last, multiple=True)
+                            self._last = None
                         self._pause(sock.fileno())
                 if beats:
                     connection.heartbeat_check()
@@ -164,6 +179,7 @@ class Replies:
         poller.poll(1000)
 
     def _came(self, message: Any) -> None:
+        self._last = message.delivery_tag
         task_id = message.properties.get("correlation_id")
         body = message.body.encode() if isinstance(message.body, str) else bytes(message.body or b"")
         if not isinstance(task_id, str):

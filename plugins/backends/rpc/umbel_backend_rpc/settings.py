@@ -5,7 +5,7 @@ from __future__ import annotations
 from umbel_kernel.setting import Setting
 
 SETTINGS = (
-    Setting("broker_url", "str", None, "The broker that carries the results; the framework passes it on."),
+    Setting("broker_url", "any", None, "The broker, or several, that carry the results; the framework passes it on."),
     Setting("broker_transport_options", "dict", None, "Options for kombu's transport of that broker."),
     Setting("broker_use_ssl", "any", None, "TLS: True, or a dict in the words of the transport's client library."),
     Setting("broker_heartbeat", "float", 0.0, "Seconds between signs of life where the transport has them; 0 is none."),

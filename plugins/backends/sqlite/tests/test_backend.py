@@ -17,7 +17,7 @@ from umbel_backend_sqlite import SqliteBackend
 from umbel_kernel.clock import SYSTEM_CLOCK, Clock
 from umbel_kernel.errors import BackendError, ConfigurationError, OperationalError
 from umbel_kernel.plugins import load
-from umbel_kernel.spi.backend import ChordPart, Record
+from umbel_kernel.spi.backend import CHORD_CLAIM, ChordPart, Record
 from umbel_kernel.spi.message import Message
 from umbel_kernel.spi.topology import Queue
 from umbel_kernel.url import URL
@@ -39,8 +39,9 @@ from umbel_kernel.spi.backend import ChordPart
 from umbel_kernel.url import URL
 backend = SqliteBackend(URL.parse(sys.argv[1]), state_of=lambda body: "")
 for index in range(200):
-    found = backend.chord_part(ChordPart("g", index, 200, str(index), "SUCCESS", b"%d" % index), timeout=30)
-    if found is not None:
+    part = ChordPart("g", index, 200, str(index), "SUCCESS", b"%d" % index)
+    found = backend.chord_part(part, timeout=30)
+    if found is not None and backend.chord_end("g", part.run, expires=None, timeout=30):
         print(len(found), flush=True)
 """
 
@@ -259,3 +260,27 @@ def test_a_wait_outlives_a_file_that_is_replaced(tmp_path: Path, make: Callable[
 
     eventually(stored, within=5, what="the writer to begin anew")
     assert list(reading.result(within=10)) == ["task"]
+
+
+def test_who_completed_a_chord_has_it_alone_for_a_while(make: Callable[..., SqliteBackend]) -> None:
+    clock = TestClock()
+    backend = make(clock)
+    first, last = part(0, b"0"), part(1, b"1")
+    assert (backend.chord_part(first), backend.chord_part(last)) == (None, [b"0", b"1"])
+    clock.wall += CHORD_CLAIM - 0.1
+    assert backend.chord_part(first) is None
+    clock.wall += 0.2
+    assert backend.chord_part(first) == [b"0", b"1"]
+
+
+def test_the_end_of_a_chord_leaves_only_its_mark(make: Callable[..., SqliteBackend]) -> None:
+    backend = make()
+    parts = [part(0, b"0"), part(1, b"1")]
+    assert backend.chord_add("g", 2, "added", expires=None) == 2
+    parts.append(part(2, b"2"))
+    assert [backend.chord_part(each) for each in parts][-1] == [b"0", b"1", b"2"]
+    assert backend.chord_end("g", parts[-1].run, expires=None)
+    with backend._connection.reading("test") as connection:
+        tables = ("chord", "part", "added")
+        left = [connection.execute(f"SELECT count(*) FROM umbel_backend_{name}").fetchone()[0] for name in tables]
+    assert left == [1, 0, 0]

@@ -21,9 +21,10 @@ from umbel_kernel.url import URL
 _CLEANUP_BATCH = 1000
 _COLUMNS = "task_id, state, body, content_type, content_encoding, expires"
 _STORE = (
-    f"INSERT INTO umbel_backend_result ({_COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6) "
-    "ON CONFLICT (task_id) DO UPDATE SET state = ?2, body = ?3, content_type = ?4, content_encoding = ?5, expires = ?6 "
-    "WHERE umbel_backend_result.state <> 'SUCCESS' OR ?2 = 'SUCCESS' OR umbel_backend_result.expires <= ?7"
+    f"INSERT INTO umbel_backend_result ({_COLUMNS}, fence) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (task_id) "
+    "DO UPDATE SET state = ?2, body = ?3, content_type = ?4, content_encoding = ?5, expires = ?6, fence = ?7 "
+    "WHERE ((umbel_backend_result.state <> 'SUCCESS' OR ?2 = 'SUCCESS') AND umbel_backend_result.fence <= ?7) "
+    "OR umbel_backend_result.expires <= ?8"
 )
 _FRESH = "(expires IS NULL OR expires > ?2)"
 _ONE = f"SELECT {_COLUMNS} FROM umbel_backend_result WHERE task_id = ?1 AND {_FRESH}"
@@ -50,6 +51,8 @@ class SqliteBackend(Backend):
             BackendCapability.SHARED,
             BackendCapability.GROUPS,
             BackendCapability.CHORDS,
+            BackendCapability.CHORD_GROWTH,
+            BackendCapability.FENCE,
         }
     )
     settings: ClassVar[tuple[Setting, ...]] = SETTINGS
@@ -104,6 +107,7 @@ class SqliteBackend(Backend):
                 record.content_type,
                 record.content_encoding,
                 None if record.expires is None else now + record.expires,
+                record.fence,
                 now,
             )
             for record in records
@@ -224,10 +228,27 @@ class SqliteBackend(Backend):
         with self._connection.transaction(deadline, "forget a group in") as sqlite:
             sqlite.execute("DELETE FROM umbel_backend_group WHERE group_id = ?", (group_id,))
 
+    def begin_chord(self, group_id: str, size: int, *, expires: float | None, timeout: float = 5.0) -> None:
+        deadline = self._connected(timeout)
+        with self._connection.transaction(deadline, "begin a chord in") as sqlite:
+            chord.begin(sqlite, group_id)
+
     def chord_part(self, part: ChordPart, *, timeout: float = 5.0) -> list[bytes] | None:
         deadline = self._connected(timeout)
         with self._connection.transaction(deadline, "count a chord in") as sqlite:
             return chord.count(sqlite, part, self._clock.time())
+
+    def chord_end(self, group_id: str, run: str, *, expires: float | None, timeout: float = 5.0) -> bool:
+        deadline = self._connected(timeout)
+        with self._connection.transaction(deadline, "end a chord in") as sqlite:
+            return chord.end(sqlite, group_id, run, expires, self._clock.time())
+
+    def chord_add(
+        self, group_id: str, size: int, member: str, *, expires: float | None, timeout: float = 5.0
+    ) -> int | None:
+        deadline = self._connected(timeout)
+        with self._connection.transaction(deadline, "add to a chord in") as sqlite:
+            return chord.add(sqlite, group_id, size, member, expires, self._clock.time())
 
     # Tidying up and ending
 

@@ -1,7 +1,8 @@
 """The backend's tables.
 
 A chord's parts are rows of their own beside a row that counts down, so a part costs the same whatever the size of the
-header. That row stays after the last part, to answer those that come late.
+header. That row stays after the end, to answer parts that come late; until then it says who was given all parts, and
+until when that one has them alone.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ _STATEMENTS = (
         content_type TEXT NOT NULL,
         content_encoding TEXT NOT NULL,
         expires REAL,
-        body BLOB NOT NULL
+        body BLOB NOT NULL,
+        fence INTEGER NOT NULL
     )""",
     """CREATE INDEX IF NOT EXISTS umbel_backend_result_expires
         ON umbel_backend_result (expires) WHERE expires IS NOT NULL""",
@@ -23,11 +25,15 @@ _STATEMENTS = (
         group_id TEXT PRIMARY KEY, expires REAL, body BLOB NOT NULL
     )""",
     """CREATE TABLE IF NOT EXISTS umbel_backend_chord (
-        group_id TEXT PRIMARY KEY, size INTEGER NOT NULL, missing INTEGER NOT NULL, expires REAL
+        group_id TEXT PRIMARY KEY, size INTEGER NOT NULL, missing INTEGER NOT NULL, expires REAL,
+        claim_place INTEGER, claim_run TEXT, claim_until REAL, ended TEXT
     ) WITHOUT ROWID""",
     """CREATE TABLE IF NOT EXISTS umbel_backend_part (
         group_id TEXT NOT NULL, place INTEGER NOT NULL, state TEXT NOT NULL, body BLOB NOT NULL,
-        PRIMARY KEY (group_id, place)
+        fence INTEGER NOT NULL, PRIMARY KEY (group_id, place)
+    ) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS umbel_backend_added (
+        group_id TEXT NOT NULL, member TEXT NOT NULL, place INTEGER NOT NULL, PRIMARY KEY (group_id, member)
     ) WITHOUT ROWID""",
     """CREATE TABLE IF NOT EXISTS umbel_backend_waiter (
         task_id TEXT NOT NULL, address TEXT NOT NULL, PRIMARY KEY (task_id, address)
@@ -37,7 +43,7 @@ _STATEMENTS = (
 
 SCHEMA = Schema(
     prefix="umbel_backend",
-    version=1,
+    version=3,
     statements=_STATEMENTS,
     holds="results",
     reader="umbel-backend-sqlite",

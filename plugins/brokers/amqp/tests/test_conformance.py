@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from umbel_broker_amqp import AmqpBroker
+from umbel_kernel.spi.topology import Queue
 from umbel_kernel.url import URL
 from umbel_testkit.broker import BrokerConformance
 
@@ -21,3 +22,22 @@ class TestAmqpBroker(BrokerConformance):
     @pytest.fixture
     def make_unreachable(self) -> Any:
         return lambda: AmqpBroker(URL.parse("amqp://user:seecret@127.0.0.1:1//"))
+
+
+class TestAmqpBrokerWithQuorumQueues(TestAmqpBroker):
+    """Where quorum queues are, messages can wait in the broker."""
+
+    @pytest.fixture
+    def new_queue(self, connect: Any) -> Any:
+        names: list[str] = []
+
+        def declared(broker: Any, **properties: Any) -> Queue:
+            if not {"exclusive", "auto_delete", "max_priority"} & set(properties):
+                properties.setdefault("arguments", {"x-queue-type": "quorum"})
+            queue = Queue(self.unique("queue"), **properties)
+            names.append(queue.name)
+            broker.declare([queue])
+            return queue
+
+        yield declared
+        connect().delete(names)

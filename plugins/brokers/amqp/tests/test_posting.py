@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
+import threading
 import time
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -28,12 +29,10 @@ for number in range(5):
 """
 
 
-@pytest.fixture
-def direct(amqp_url: str) -> Iterator[AmqpBroker]:
-    """A broker that does not go through the proxy."""
-    found = AmqpBroker(URL.parse(amqp_url))
-    yield found
-    found.close()
+@pytest.fixture(autouse=True)
+def amid_a_burst(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is tested here is what happens once posts do not wait any more."""
+    monkeypatch.setattr("umbel_broker_amqp.outlet._SUSTAINED", 0)
 
 
 def messages(queue: Queue, *numbers: int) -> list[Message]:
@@ -115,7 +114,27 @@ def test_a_silent_server_is_noticed_by_posts(broker: AmqpBroker, proxy: Any, que
     assert list(caught.value.failed) == posted
 
 
-def test_a_full_window_waits_for_half_of_it(proxy: Any, queue: Queue) -> None:
+def test_where_connections_end_fewer_are_let_run_ahead(
+    broker: AmqpBroker, proxy: Any, queue: Queue, direct: AmqpBroker
+) -> None:
+    broker.publish(messages(queue, 0))
+    assert broker._outlet._room == 10_000
+    lose(broker, proxy, queue, 20)
+    with pytest.raises(PublishError):
+        broker.flush(timeout=2)
+    broker.close()
+    # The next broker of the address knows of it; a broker by another way does not.
+    successor = AmqpBroker(broker.url)
+    for number in range(2000):
+        successor.post(messages(queue, number))
+        assert number < 40 or len(successor._outlet._unconfirmed) <= 500
+    successor.flush()
+    successor.close()
+    direct.post(messages(queue, 1))
+    assert direct._outlet._room == 10_000
+
+
+def test_a_full_window_waits_until_there_is_room(proxy: Any, queue: Queue) -> None:
     broker = AmqpBroker(URL.parse(f"amqp://guest:guest@127.0.0.1:{proxy.port}//"), {"confirm_window": 10})
     try:
         for number in range(200):
@@ -179,6 +198,7 @@ def test_a_vanished_exchange_costs_only_its_own_messages(broker: AmqpBroker, que
             if sent == 3:
                 broker.post([Message(b"9999", "key", vanished)])
             sent += 1
+            time.sleep(0.001)
     try:
         broker.flush()
     except PublishError as error:
@@ -282,3 +302,67 @@ def test_a_process_may_end_right_after_a_call(amqp_url: str, direct: AmqpBroker)
         assert direct.size([name]) == {name: 5}
     finally:
         direct.delete([name])
+
+
+@pytest.mark.parametrize("call", ["post", "publish"])
+def test_a_queue_that_was_deleted_is_declared_again_for_what_is_sent_to_it(
+    broker: AmqpBroker, queue: Queue, direct: AmqpBroker, call: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker.declare([queue])
+    getattr(broker, call)(messages(queue, 1))
+    broker.flush()
+    direct.delete([queue.name])
+    for number in (2, 3, 4):
+        getattr(broker, call)(messages(queue, number))
+    broker.flush()
+    assert sorted(bodies(broker, queue)) == [2, 3, 4]
+    assert "declared again" in caplog.text
+
+
+def test_what_is_for_a_queue_that_nobody_knows_is_said_to_be_lost(
+    broker: AmqpBroker, queue: Queue, caplog: pytest.LogCaptureFixture
+) -> None:
+    nowhere = f"nowhere-{uuid.uuid4().hex}"
+    broker.publish([Message(b"1", nowhere), *messages(queue, 2), Message(b"1", nowhere)])
+    assert bodies(broker, queue) == [2]
+    assert f"2 messages for the queue '{nowhere}' are lost" in caplog.text
+
+
+def test_calls_of_an_app_survive_the_end_of_their_queue(amqp_url: str, direct: AmqpBroker) -> None:
+    umbel = pytest.importorskip("umbel")
+    name = f"posting-{uuid.uuid4().hex}"
+    app = umbel.Umbel("survives", broker=amqp_url, task_default_queue=name, set_as_current=False)
+    app.send_task("a.task")
+    app.connections.broker().flush()
+    direct.delete([name])
+    sent = {app.send_task("a.task").id for _ in range(5)}
+    app.close()
+    consumer = direct.consumer([Queue(name)])
+    found: set[str | None] = set()
+    while batch := consumer.receive(100, 0.5):
+        found |= {delivery.correlation_id for delivery in batch}
+        consumer.ack(batch)
+    direct.delete([name])
+    assert found == sent
+
+
+def test_a_post_does_not_wait_beyond_its_timeout_for_another_thread(
+    broker: AmqpBroker, proxy: Any, queue: Queue
+) -> None:
+    broker.post([Message(b"first", queue.name)], timeout=5)
+    proxy.frozen.set()
+    broker.post([Message(b"second", queue.name)], timeout=5)
+    flushing = threading.Thread(target=_flush, args=(broker,))
+    flushing.start()
+    time.sleep(0.3)
+    before = time.monotonic()
+    with pytest.raises(PublishError) as caught:
+        broker.post([third := Message(b"third", queue.name)], timeout=0.5)
+    assert time.monotonic() - before < 1.0
+    assert caught.value.failed == (third,)
+    flushing.join()
+
+
+def _flush(broker: AmqpBroker) -> None:
+    with contextlib.suppress(PublishError):
+        broker.flush(timeout=2.5)

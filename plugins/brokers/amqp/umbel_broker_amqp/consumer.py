@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
-import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from struct import Struct
 
 from umbel_broker_amqp.address import Address
 from umbel_broker_amqp.content import END, FRAME, unpack
+from umbel_broker_amqp.delays import LEVEL, arrived, parked
+from umbel_broker_amqp.intake import Intake, SingleIntake, is_quorum
 from umbel_broker_amqp.session import Session
-from umbel_broker_amqp.topology import arguments
 from umbel_broker_amqp.wake import WakePipe
 from umbel_kernel.errors import ChannelError, OperationalError
 from umbel_kernel.spi.broker import Consumer
-from umbel_kernel.spi.message import Delivery
+from umbel_kernel.spi.message import Delivery, Message
 from umbel_kernel.spi.topology import Queue
 
-logger = logging.getLogger("umbel.broker.amqp")
 _SETTLE = Struct(">HHQB")
-_QOS = Struct(">HHIHB")
-_MOST = 65_535
-_UNLIMITED = 0
 _PLENTY = 1_000
 _LONGEST = 30.0
-_QUORUM = 32
 _NOT_IMPLEMENTED = 540
+_PRECONDITION_FAILED = 406
+
+Park = Callable[[Sequence[Message]], None]
 
 
 class AmqpConsumer(Consumer):
@@ -36,8 +33,9 @@ class AmqpConsumer(Consumer):
 
     Args:
         prefetch: how many may be unacknowledged at least; the server sends more only when as many as are held plus
-            asked for are more. On quorum queues it is the most, and what is held counts.
+            asked for are more.
         patience: seconds to wait for an answer of the server.
+        park: publishes messages that are to wait in the broker and returns when it has them; None where none can.
         on_close: called once with this consumer after it has closed.
     """
 
@@ -49,22 +47,24 @@ class AmqpConsumer(Consumer):
         prefetch: int,
         name: str,
         patience: float,
+        park: Park | None,
         on_close: Callable[[AmqpConsumer], None],
     ) -> None:
         self._address = address
-        self._queues = list(queues)
-        self._fixed = min(prefetch, _MOST)
+        self._queues = {queue.name: queue for queue in queues}
+        self._fixed = prefetch
+        self._name = name
         self._patience = patience
+        self._park = park
         self._on_close = on_close
-        self._names = {f"{name or 'umbel'}.{uuid.uuid4().hex[:12]}.{n}": q.name for n, q in enumerate(queues)}
-        self._counted = {q.name for q in queues if arguments(q).get("x-queue-type") == "quorum"}
+        self._counted = {queue.name for queue in queues if is_quorum(queue)}
+        self._intake = (SingleIntake if self._counted else Intake)(queues, name, prefetch)
         self._ready: deque[Delivery] = deque()
         self._held: dict[int, Delivery] = {}
-        self._prefetch = 0
+        self._parking: list[tuple[Delivery, float]] = []
         self._reading = False
         self._closed = False
         self._closing = threading.Lock()
-        self._writing = threading.Lock()
         self._wake = WakePipe()
         try:
             self._session = self._open()
@@ -72,6 +72,7 @@ class AmqpConsumer(Consumer):
             self._wake.close()
             raise
         try:
+            self._session.within(patience)
             with self._session.errors():
                 for queue in queues:
                     self._session.side().queue_declare(queue.name, passive=True)
@@ -85,17 +86,24 @@ class AmqpConsumer(Consumer):
         if self._closed:
             raise OperationalError("this consumer is closed; make a new one")
         end = None if timeout is None else time.monotonic() + timeout
+        if self._parking:
+            self._send_to_wait()
         if limit > 0:
-            self._ask(limit)
+            if self._reading:
+                self._intake.ask(self._session, limit, len(self._held), len(self._ready))
+            else:
+                self._begin(limit)
         session = self._session
+        rests = limit <= 0 and self._reading and self._intake.rest(session, len(self._held))
         try:
             while session.wait(0):
                 session.read()
                 if len(self._ready) >= limit:
                     break
             while True:
+                if rests and self._ready:
+                    self._turn_away()
                 taken = self._take(limit)
-                session.poke()
                 if taken:
                     return taken
                 if session.cancelled:
@@ -112,20 +120,23 @@ class AmqpConsumer(Consumer):
                     return []
         except ChannelError as error:
             session.abandon()
-            raise OperationalError(f"{error}; make a new consumer") from error
+            raise OperationalError(f"{error}; {_explain(error)}") from error
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
         """See ``Consumer.ack``. What lies together is acknowledged by one frame."""
         self._settle(deliveries, 80, 0)
 
     def reject(self, deliveries: Sequence[Delivery], *, requeue: bool, delay: float | None = None) -> None:
-        """See ``Consumer.reject``."""
-        self._settle(deliveries, 120, 2 if requeue else 0)
+        """See ``Consumer.reject``. What is to wait is published anew at the next ``receive``, all of it at once, and
+        held until then."""
+        if delay is not None and delay >= 1 and requeue and self._park is not None:
+            self._parking += [(each, delay) for each in deliveries if self._held.get(each.tag) is each]
+        else:
+            self._settle(deliveries, 120, 2 if requeue else 0)
 
     def extend(self, deliveries: Sequence[Delivery]) -> None:
         """See ``Consumer.extend``. A hold lasts as long as the connection, which a heartbeat keeps."""
-        with self._writing:
-            self._session.beat()
+        self._session.beat()
 
     def wake(self) -> None:
         """See ``Consumer.wake``."""
@@ -143,51 +154,31 @@ class AmqpConsumer(Consumer):
         self._wake.close()
         self._on_close(self)
 
-    def _ask(self, limit: int) -> None:
-        """Tell the server how many to send."""
-        session = self._session
-        wanted = max(self._fixed, len(self._held) + limit)
-        if wanted > _MOST:
-            wanted = _UNLIMITED
-        if not self._reading:
-            self._begin(wanted)
-        elif wanted != self._prefetch and not self._counted:
-            if wanted == _UNLIMITED:
-                logger.warning("more than %d messages are held; the server now sends without limit", _MOST - limit)
-            self._prefetch = wanted
-            data = _QOS.pack(60, 10, 0, wanted, 1)
-            with self._writing:
-                session.write(FRAME.pack(1, session.number, len(data)) + data + END)
-
-    def _begin(self, wanted: int) -> None:
-        """Consume. How many the server sends can be changed later only for classic queues (RabbitMQ's global qos)."""
+    def _begin(self, limit: int) -> None:
         self._reading = True
-        self._prefetch = wanted
         session = self._session
         session.within(self._patience)
         try:
             with session.errors():
-                if self._counted:
-                    session.channel.basic_qos(0, self._fixed or max(wanted, _QUORUM), False)
-                else:
-                    session.channel.basic_qos(0, wanted, True)
-                for name, queue in self._names.items():
-                    exclusive = any(q.exclusive for q in self._queues if q.name == queue)
-                    session.channel.basic_consume(queue, consumer_tag=name, exclusive=exclusive)
+                self._intake.begin(session, limit)
         except ChannelError as error:
             session.abandon()
             raise OperationalError(f"{error}; make a new consumer") from error
         except OperationalError as error:
-            if self._counted or getattr(error.__cause__, "reply_code", None) != _NOT_IMPLEMENTED:
+            refused = getattr(error.__cause__, "reply_code", None) == _NOT_IMPLEMENTED
+            if isinstance(self._intake, SingleIntake) or not refused:
                 raise
-            self._counted = {queue.name for queue in self._queues}
+            # A queue is a quorum queue without our knowing, or the server has no global qos.
+            self._intake = SingleIntake(list(self._queues.values()), self._name, self._fixed)
             self._session = self._open()
-            self._begin(wanted)
+            self._begin(limit)
 
     def _open(self) -> Session:
-        return Session(
-            self._address, timeout=self._patience, heartbeat=self._address.heartbeat, on_content=self._content
-        )
+        return Session(self._address, timeout=self._patience, on_content=self._content)
+
+    def _turn_away(self) -> None:
+        """Give back what has come when there was room for it, and is in the way of others now that there is none."""
+        self._settle(self._take(len(self._ready)), 120, 2)
 
     def _take(self, limit: int) -> list[Delivery]:
         taken: list[Delivery] = []
@@ -198,13 +189,20 @@ class AmqpConsumer(Consumer):
         return taken
 
     def _content(self, method: bytes, header: bytes, body: bytes) -> None:
-        delivery = unpack(method, header, body, self._names)
-        count = delivery.headers.get("x-delivery-count")
-        if isinstance(count, int):
-            delivery.delivery_count = count
-        elif delivery.queue in self._counted:
-            delivery.delivery_count = 0
+        delivery = unpack(method, header, body, self._intake.names)
+        if delivery.queue in self._counted:
+            count = delivery.headers.pop("x-delivery-count", 0)
+            delivery.delivery_count = count if isinstance(count, int) else 0
+        if delivery.exchange.startswith(LEVEL):
+            arrived(delivery, self._queues.get(delivery.queue))
+        self._intake.came(method, delivery)
         self._ready.append(delivery)
+
+    def _send_to_wait(self) -> None:
+        parking, self._parking = self._parking, []
+        if self._park is not None:
+            self._park([parked(delivery, seconds) for delivery, seconds in parking])
+            self.ack([delivery for delivery, _ in parking])
 
     def _settle(self, deliveries: Sequence[Delivery], method: int, bits: int) -> None:
         tags = {d.tag for d in deliveries if self._held.get(d.tag) is d}
@@ -217,8 +215,8 @@ class AmqpConsumer(Consumer):
             frames += (FRAME.pack(1, number, len(data)), data, END)
         for tag in tags:
             del self._held[tag]
-        with self._writing:
-            self._session.write(b"".join(frames))
+        self._intake.settled(tags)
+        self._session.write(b"".join(frames))
 
     def _ranges(self, tags: set[int]) -> Iterator[tuple[int, int]]:
         """Each tag to settle, and 1 when it stands for all before it: those that begin the row of the held ones."""
@@ -235,4 +233,17 @@ class AmqpConsumer(Consumer):
                     yield tag, 0
 
     def _gone(self) -> str:
-        return ", ".join(sorted(self._names.get(name, name) for name in self._session.cancelled))
+        names = self._intake.names
+        return ", ".join(sorted(names.get(tag, tag) for tag in self._session.cancelled))
+
+
+def _explain(error: ChannelError) -> str:
+    """What to do about a channel that the server has closed."""
+    cause = error.__cause__
+    if getattr(cause, "reply_code", None) == _PRECONDITION_FAILED and "timed out" in str(cause):
+        return (
+            "a message was held unacknowledged for longer than consumer_timeout of the server allows, so all that was "
+            "held is delivered again. Set consumer_timeout in rabbitmq.conf, or x-consumer-timeout among the queue's "
+            "arguments, to more than the longest task with acks_late takes, or let the task be acknowledged early"
+        )
+    return "make a new consumer"

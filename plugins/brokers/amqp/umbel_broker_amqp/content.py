@@ -9,6 +9,7 @@ from typing import Any
 from umbel_broker_amqp.table import pack_table, short, unpack_table
 from umbel_kernel.spi.message import Delivery, Message
 
+_FRAME_MIN = 4096  # what every server and client has to take
 FRAME = Struct(">BHI")
 END = b"\xce"
 _HEADER = Struct(">HHQH")
@@ -19,7 +20,7 @@ _TAG = Struct(">QB")
     _HEADERS,
     _MODE,
     _PRIORITY,
-    _CORRELATION,
+    CORRELATION,
     _REPLY,
     _EXPIRES,
     _ID,
@@ -33,9 +34,55 @@ _NAMED = (("message_id", _ID), ("timestamp", _TIME), ("type", _KIND), ("user_id"
 
 
 @lru_cache(maxsize=1024)
-def _method(channel: int, exchange: str, routing_key: str) -> bytes:
-    data = b"\x00\x3c\x00\x28\x00\x00" + short(exchange) + short(routing_key) + b"\x00"
+def method_frame(channel: int, exchange: str, routing_key: str) -> bytes:
+    """The first frame of a ``basic.publish``. What goes straight to a queue is mandatory: it comes back where there is
+    no such queue."""
+    data = b"\x00\x3c\x00\x28\x00\x00" + short(exchange) + short(routing_key) + (b"\x00" if exchange else b"\x01")
     return FRAME.pack(1, channel, len(data)) + data + END
+
+
+def properties(message: Message) -> tuple[int, bytes, bytes, bytes, bytes]:
+    """The flags of a message's properties, and the properties: those before the headers, those between them and the
+    correlation id, the correlation id, and those after it.
+
+    Raises:
+        ValueError: one does not fit.
+    """
+    flags = _TYPE | _ENCODING | _HEADERS | _MODE | _PRIORITY
+    before = short(message.content_type) + short(message.content_encoding)
+    mode = bytes((message.delivery_mode, max(0, min(255, int(message.priority or 0)))))
+    identity = b""
+    if message.correlation_id is not None:
+        flags |= CORRELATION
+        data = message.correlation_id.encode()
+        if len(data) > 255:
+            raise ValueError(f"the correlation id {message.correlation_id[:40]!r}... is longer than 255 bytes")
+        identity = bytes((len(data),)) + data
+    after = b""
+    if message.reply_to is not None:
+        flags |= _REPLY
+        after += short(message.reply_to)
+    if message.expiration is not None:
+        flags |= _EXPIRES
+        after += short(str(int(message.expiration * 1000)))
+    if message.properties:
+        for name, flag in _NAMED:
+            value = message.properties.get(name)
+            if value is not None:
+                flags |= flag
+                after += int(value).to_bytes(8, "big") if flag == _TIME else short(str(value))
+    return flags, before, mode, identity, after
+
+
+def check_fits(length: int, frame_max: int) -> None:
+    """Check that a content header fits into its one frame, since the server ends the connection for one that does not.
+
+    Raises:
+        ValueError: it does not.
+    """
+    room = max(frame_max, _FRAME_MIN) - 8
+    if length > room:
+        raise ValueError(f"its headers and properties have {length} bytes; {room} are allowed by frame_max")
 
 
 def pack(message: Message, channel: int, frame_max: int) -> bytes:
@@ -44,34 +91,18 @@ def pack(message: Message, channel: int, frame_max: int) -> bytes:
     Raises:
         ValueError: a property or header does not fit.
     """
-    flags = _TYPE | _ENCODING | _HEADERS | _MODE | _PRIORITY
-    parts = [
-        short(message.content_type),
-        short(message.content_encoding),
-        pack_table(message.headers),
-        bytes((message.delivery_mode, max(0, min(255, int(message.priority or 0))))),
-    ]
-    if message.correlation_id is not None:
-        flags |= _CORRELATION
-        data = message.correlation_id.encode()
-        if len(data) > 255:
-            raise ValueError(f"the correlation id {message.correlation_id[:40]!r}... is longer than 255 bytes")
-        parts.append(bytes((len(data),)) + data)
-    if message.reply_to is not None:
-        flags |= _REPLY
-        parts.append(short(message.reply_to))
-    if message.expiration is not None:
-        flags |= _EXPIRES
-        parts.append(short(str(int(message.expiration * 1000))))
-    if message.properties:
-        for name, flag in _NAMED:
-            value = message.properties.get(name)
-            if value is not None:
-                flags |= flag
-                parts.append(int(value).to_bytes(8, "big") if flag == _TIME else short(str(value)))
+    flags, before, mode, identity, after = properties(message)
     body = message.body
-    header = _HEADER.pack(60, 0, len(body), flags) + b"".join(parts)
-    frames = [_method(channel, message.exchange, message.routing_key), FRAME.pack(2, channel, len(header)), header, END]
+    header = b"".join(
+        (_HEADER.pack(60, 0, len(body), flags), before, pack_table(message.headers), mode, identity, after)
+    )
+    check_fits(len(header), frame_max)
+    frames = [
+        method_frame(channel, message.exchange, message.routing_key),
+        FRAME.pack(2, channel, len(header)),
+        header,
+        END,
+    ]
     room = frame_max - 8
     for start in range(0, len(body), room):
         part = body if len(body) <= room else body[start : start + room]
@@ -135,7 +166,7 @@ def _properties(delivery: Delivery, header: bytes) -> None:
     if flags & _PRIORITY:
         delivery.priority = header[at]
         at += 1
-    if flags & _CORRELATION:
+    if flags & CORRELATION:
         delivery.correlation_id = text()
     if flags & _REPLY:
         delivery.reply_to = text()

@@ -6,6 +6,7 @@ Source: the AMQP 0-9-1 specification, section 4.2.5, and RabbitMQ's list of erra
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -52,7 +53,7 @@ def pack_table(table: Mapping[str, Any]) -> bytes:
             add(data)
         else:
             add(short(key))
-            add(_pack(value, 0))
+            add(pack_value(value))
     data = b"".join(parts)
     return _LONG.pack(len(data)) + data
 
@@ -67,7 +68,12 @@ def _text(key: str) -> bytes:
     return short(key) + b"S"
 
 
-def _pack(value: Any, depth: int) -> bytes:
+def pack_value(value: Any, depth: int = 0) -> bytes:
+    """A value of a field table with the letter of its type.
+
+    Raises:
+        ValueError: as for ``pack_table``.
+    """
     if value is None:
         return b"V"
     kind = type(value)
@@ -83,23 +89,37 @@ def _pack(value: Any, depth: int) -> bytes:
             return _BIG.pack(b"L", value)
         raise ValueError(f"{value} does not fit into the 64 bits of an AMQP header")
     if kind is float:
+        if not math.isfinite(value):
+            # RabbitMQ reads no such number: it ends the connection, and with it every message on its way.
+            raise ValueError(f"{value} is no number that RabbitMQ takes in a header")
         return _DOUBLE.pack(b"d", value)
     if depth > _DEEPEST:
         raise ValueError(f"headers nest deeper than {_DEEPEST}")
     if isinstance(value, Mapping):
-        data = b"".join(short(str(key)) + _pack(item, depth + 1) for key, item in value.items())
+        data = b"".join(short(str(key)) + pack_value(item, depth + 1) for key, item in value.items())
         return _SIZED.pack(b"F", len(data)) + data
     if isinstance(value, (list, tuple)):
-        data = b"".join(_pack(item, depth + 1) for item in value)
+        data = b"".join(pack_value(item, depth + 1) for item in value)
         return _SIZED.pack(b"A", len(data)) + data
     if isinstance(value, (bytes, bytearray)):
         return _SIZED.pack(b"x", len(value)) + bytes(value)
     if isinstance(value, datetime):
         return b"T" + int((value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()).to_bytes(8, "big")
+    if kind is Decimal:
+        return _decimal(value)
     for base in (str, int, float):
         if isinstance(value, base):
-            return _pack(base(value), depth)
+            return pack_value(base(value), depth)
     raise ValueError(f"a {kind.__name__} cannot stand in a message header; use plain data")
+
+
+def _decimal(value: Decimal) -> bytes:
+    sign, digits, exponent = value.as_tuple()
+    if isinstance(exponent, int) and -255 <= exponent <= 0:
+        number = int("".join(map(str, digits))) * (-1 if sign else 1)
+        if -0x80000000 <= number < 0x80000000:
+            return b"D" + bytes((-exponent,)) + number.to_bytes(4, "big", signed=True)
+    raise ValueError(f"{value} does not fit into the 32 bits of an AMQP decimal")
 
 
 _FIXED = {

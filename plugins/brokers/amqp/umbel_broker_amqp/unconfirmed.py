@@ -18,12 +18,16 @@ class Unconfirmed:
 
     Attributes:
         refused: what the server gave back with ``basic.nack``.
+        homeless: what was for a queue that is not there.
         lost: what an earlier connection had not confirmed when it ended, in the order of sending.
+        size: bytes of the bodies that wait for their confirm.
     """
 
     def __init__(self) -> None:
         self.refused: list[Message] = []
         self.lost: list[Message] = []
+        self.homeless: list[Message] = []
+        self.size = 0
         self._waiting: dict[int, Message] = {}
         self._tag = 0
         self._mark = (0, 0.0)
@@ -33,7 +37,7 @@ class Unconfirmed:
         return len(self._waiting)
 
     def __bool__(self) -> bool:
-        return bool(self._waiting or self.refused or self.lost)
+        return bool(self._waiting or self.refused or self.lost or self.homeless)
 
     def add(self, messages: Sequence[Message]) -> None:
         """Count these as sent, in this order."""
@@ -42,6 +46,7 @@ class Unconfirmed:
             self._mark = (self._tag + 1, time.monotonic())
         for message in messages:
             self._tag += 1
+            self.size += len(message.body)
             waiting[self._tag] = message
 
     def settle(self, tag: int, multiple: bool, taken: bool) -> None:
@@ -49,11 +54,14 @@ class Unconfirmed:
         waiting = self._waiting
         if not multiple:
             message = waiting.pop(tag, None)
-            if message is not None and not taken:
-                self.refused.append(message)
+            if message is not None:
+                self.size -= len(message.body)
+                if not taken:
+                    self.refused.append(message)
             return
         if taken and tag >= self._tag:
             waiting.clear()
+            self.size = 0
             return
         settled: list[int] = []
         for each in waiting:
@@ -62,8 +70,21 @@ class Unconfirmed:
             settled.append(each)
         for each in settled:
             message = waiting.pop(each)
+            self.size -= len(message.body)
             if not taken:
                 self.refused.append(message)
+
+    def returned(self, method: bytes, header: bytes, body: bytes) -> None:
+        """Take a ``basic.return``, which comes before the confirm of the same message."""
+        at = 7 + method[6]
+        at += 1 + method[at]
+        key = method[at + 1 : at + 1 + method[at]].decode("utf-8", "replace")
+        for tag, message in self._waiting.items():
+            if not message.exchange and message.routing_key == key and message.body == body:
+                del self._waiting[tag]
+                self.size -= len(body)
+                self.homeless.append(message)
+                return
 
     def overdue(self, timeout: float) -> bool:
         """Whether the oldest has waited for longer than ``timeout`` seconds; noticed within twice that time.
@@ -85,12 +106,13 @@ class Unconfirmed:
         """The channel is gone: nobody knows of these any more, and tags count from 1 again."""
         self.lost += self._waiting.values()
         self._waiting = {}
+        self.size = 0
         self._tag = 0
 
     def take_back(self) -> list[Message]:
         """All that was not taken or whose fate is unknown, oldest first; they are forgotten here."""
-        found = [*self.refused, *self.lost, *self._waiting.values()]
-        self.refused, self.lost, self._waiting = [], [], {}
+        found = [*self.refused, *self.homeless, *self.lost, *self._waiting.values()]
+        self.refused, self.homeless, self.lost, self._waiting, self.size = [], [], [], {}, 0
         return found
 
 

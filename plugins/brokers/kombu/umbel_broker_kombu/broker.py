@@ -118,7 +118,9 @@ class KombuBroker(Broker):
                 f"{len(messages) - taken} of {len(messages)} were not taken: {error}", messages[taken:], taken
             ) from error
 
-    def consumer(self, queues: Sequence[Queue], *, prefetch: int = 0, name: str = "") -> KombuConsumer:
+    def consumer(
+        self, queues: Sequence[Queue], *, prefetch: int = 0, name: str = "", identity: str = ""
+    ) -> KombuConsumer:
         """See ``Broker.consumer``."""
         consumer = KombuConsumer(
             transport=self._transport,

@@ -85,7 +85,7 @@ class MemoryBroker(Broker):
         """See ``Broker.publish``."""
         self._store.publish(messages, self._clock.monotonic())
 
-    def consumer(self, queues: Sequence[Queue], *, prefetch: int = 0, name: str = "") -> Consumer:
+    def consumer(self, queues: Sequence[Queue], *, prefetch: int = 0, name: str = "", identity: str = "") -> Consumer:
         """See ``Broker.consumer``. Nothing is sent ahead."""
         consumer = MemoryConsumer(self._store, queues, self._lease, self._clock, self._consumers.discard)
         self._consumers.add(consumer)

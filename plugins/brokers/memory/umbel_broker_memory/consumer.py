@@ -41,6 +41,7 @@ class MemoryConsumer(Consumer):
         self._bell: waiting.SimpleQueue[bool] = waiting.SimpleQueue()
         self._woken = False
         self._closed = False
+        self._lapsed = False
         with store.lock:
             for name in self._names:
                 found = store.queues.get(name)
@@ -51,6 +52,11 @@ class MemoryConsumer(Consumer):
     def lease(self) -> float | None:
         """See ``Consumer.lease``."""
         return self._lease
+
+    @property
+    def in_doubt(self) -> bool:
+        """See ``Consumer.in_doubt``. Here it is known: somebody else was given what this one held."""
+        return self._lapsed
 
     def receive(self, limit: int, timeout: float | None) -> list[Delivery]:
         """See ``Consumer.receive``."""
@@ -100,6 +106,13 @@ class MemoryConsumer(Consumer):
                     self._held[delivery.tag] = until
             self._note_lease()
 
+    def missing(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+        """See ``Consumer.missing``."""
+        self.extend(deliveries)
+        with self._store.lock:
+            self._lapsed = False
+            return [delivery for delivery in deliveries if delivery.tag not in self._held]
+
     def wake(self) -> None:
         """See ``Consumer.wake``."""
         if not self._woken:
@@ -129,6 +142,7 @@ class MemoryConsumer(Consumer):
         lost = [entry for entry, until in self._held.items() if until <= now]
         for entry in lost:
             del self._held[entry]
+        self._lapsed = self._lapsed or bool(lost)
         self._note_lease()
         return self._store.give_back(lost, now)
 

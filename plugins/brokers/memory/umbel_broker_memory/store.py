@@ -26,7 +26,8 @@ class MemoryStore:
     """
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        # A signal handler or a finalizer may publish while its thread has it.
+        self.lock = threading.RLock()
         self.queues: dict[str, MemoryQueue] = {}
         self.leases: dict[Reader, float] = {}
         self._exchanges: dict[str, MemoryExchange] = {}

@@ -14,7 +14,7 @@ from umbel_testkit.broker import BrokerConformance
 class TestRedisBroker(BrokerConformance):
     urgent_priority = 0
     idle_priority = 9
-    short_lease_options = {"visibility_timeout": 1.0, "global_keyprefix": "umbel-lease-test."}
+    short_lease_options = {"lease": 1.0, "global_keyprefix": "umbel-lease-test."}
 
     @pytest.fixture
     def make_broker(self, redis_url: str) -> Any:

@@ -12,24 +12,31 @@ from umbel_broker_redis.address import address_of
 from umbel_broker_redis.consumer import RedisConsumer
 from umbel_broker_redis.envelope import pack
 from umbel_broker_redis.layout import Layout, topic_matches
-from umbel_broker_redis.scripts import ALL, KEEP_BINDING
+from umbel_broker_redis.lease import Lease
+from umbel_broker_redis.outlet import Outlet
+from umbel_broker_redis.scripts import KEEP_BINDING
 from umbel_broker_redis.settings import SETTINGS
-from umbel_client_redis import Command, Link, Lost, run
-from umbel_kernel.errors import ChannelError, NotSupported, OperationalError, PublishError
+from umbel_broker_redis.template import Template
+from umbel_broker_redis.temporary import unbind
+from umbel_client_redis import Command, Lost, run
+from umbel_kernel.errors import ChannelError, ConfigurationError, NotSupported, OperationalError, PublishError
 from umbel_kernel.spi.broker import Broker, BrokerCapability
-from umbel_kernel.spi.message import Message
+from umbel_kernel.spi.message import Form, Message
 from umbel_kernel.spi.topology import Exchange, Queue
 from umbel_kernel.url import URL
 
 _AT_ONCE = 500
+_MOST_TEMPLATES = 512
 _LEAST_BINDING_LIFE = 3_600_000
+_LONGEST_LEASE = 86_400.0
 
 
 class RedisBroker(Broker):
     """Queues as Redis lists; Celery's clients and workers may share them.
 
-    What a consumer takes moves in one step into the ``unacked`` hash, from where it comes back when nobody extends the
-    hold for ``visibility_timeout`` seconds. Fanout is pub/sub: it reaches who listens, and keeps nothing.
+    What a consumer takes moves in one step into a hash of its own, from where any other consumer gives it back when
+    the holder has shown no sign of life for ``lease`` seconds. Fanout is pub/sub: it reaches who listens, and keeps
+    nothing.
     """
 
     capabilities = frozenset(
@@ -40,6 +47,7 @@ class RedisBroker(Broker):
             BrokerCapability.LEASE,
             BrokerCapability.CONFIRM,
             BrokerCapability.ATOMIC_RECEIVE,
+            BrokerCapability.DELIVERY_COUNT,
             BrokerCapability.PERSISTENT,
             BrokerCapability.SHARED,
             BrokerCapability.SIZE,
@@ -51,18 +59,23 @@ class RedisBroker(Broker):
         super().__init__(url, options)
         self._address = address_of(url, self.options)
         self._layout = Layout(self.options, self._address.db)
-        self._link = Link(self._address, refusal=ChannelError, scripts=ALL)
+        self._lease = float(self.options.get("lease") or 10.0)
+        if not 0 < self._lease < _LONGEST_LEASE:
+            raise ConfigurationError(f"lease is a number of seconds over 0 and up to a day, not {self._lease}")
+        self._outlet = Outlet(self._address, waits=bool(self.options.get("confirm_publish")))
         self._lock = threading.Lock()
         self._types: dict[str, str] = {"": "direct"}
         self._expires: dict[str, int] = {}
         self._fanouts: dict[str, set[tuple[str, str]]] = {}
+        self._bound: dict[str, set[tuple[str, str]]] = {}
         self._consumers: set[RedisConsumer] = set()
         self._tag = f"{uuid.uuid4()}-"
         self._number = itertools.count(1)
+        self._templates: dict[Form, Template | None] = {}
 
     def connect(self, *, timeout: float) -> None:
         """See ``Broker.connect``."""
-        self._link.connect(timeout)
+        self._outlet.connect(timeout)
 
     def declare(self, queues: Sequence[Queue], *, timeout: float = 5.0) -> None:
         """See ``Broker.declare``. A list needs no declaration; this writes the bindings."""
@@ -94,13 +107,13 @@ class RedisBroker(Broker):
             for member in members:
                 parts = self._layout.split(member)
                 if parts is not None and parts[2] in gone:
-                    commands.append(("SREM", self._layout.bindings(name), member))
-                    commands.append(("SREM", self._layout.permanent(name), member))
+                    commands.append(unbind(self._layout, name, member))
         if commands:
             self._all(commands, timeout)
         for queue in queues:
             self._expires.pop(queue, None)
             self._fanouts.pop(queue, None)
+            self._bound.pop(queue, None)
 
     def purge(self, queues: Sequence[str], *, timeout: float = 5.0) -> int:
         """See ``Broker.purge``."""
@@ -117,6 +130,10 @@ class RedisBroker(Broker):
 
     def publish(self, messages: Sequence[Message], *, timeout: float = 5.0) -> None:
         """See ``Broker.publish``. All messages of a batch for one list go in one command, all commands in one trip."""
+        if len(messages) == 1 and self._is_direct(messages[0]):
+            self._outlet.send(messages[0], *self._written(messages[0]), timeout)
+            return
+        self._outlet.settle(timeout, messages)
         layout = self._layout
         try:
             tables = self._tables({m.exchange for m in messages if m.exchange}, timeout)
@@ -127,20 +144,29 @@ class RedisBroker(Broker):
         commands: list[Command] = []
         senders: list[Sequence[Message]] = []
         queues: dict[str, str] = {}
+        straight: dict[tuple[str, int | None], tuple[list[bytes], list[Message]]] = {}
         for message in messages:
-            raw = self._pack(message)
+            raw = self._pack(message, self._template(message))
             exchange = message.exchange
+            if not exchange:
+                line = straight.get((message.routing_key, message.priority))
+                if line is None:
+                    queue = message.routing_key
+                    key = layout.key(queue, message.priority)
+                    queues[key] = queue
+                    line = values.setdefault(key, []), owners.setdefault(key, [])
+                    straight[queue, message.priority] = line
+                line[0].append(raw)
+                line[1].append(message)
+                continue
             kind = self._types.get(exchange)
             if kind == "fanout":
                 commands.append(("PUBLISH", layout.channel(exchange, message.routing_key), raw))
                 senders.append((message,))
                 continue
-            if exchange:
-                targets: Iterable[str] = self._routes(kind, tables[exchange], message.routing_key)
-                if kind is None and self._heard(exchange, message.routing_key, raw, timeout):
-                    continue
-            else:
-                targets = (message.routing_key,)
+            targets = self._routes(kind, tables[exchange], message.routing_key)
+            if kind is None and self._heard(exchange, message.routing_key, raw, timeout):
+                continue
             for queue in targets:
                 key = layout.key(queue, message.priority)
                 queues[key] = queue
@@ -157,7 +183,25 @@ class RedisBroker(Broker):
         if commands:
             self._push(messages, commands, senders, timeout)
 
-    def consumer(self, queues: Sequence[Queue], *, prefetch: int = 0, name: str = "") -> RedisConsumer:
+    def post(self, messages: Sequence[Message], *, timeout: float = 5.0) -> None:
+        """See ``Broker.post``. Only messages that come one by one in quick succession do not wait; see ``Outlet``."""
+        if len(messages) == 1 and self._is_direct(messages[0]):
+            self._outlet.post(messages[0], *self._written(messages[0]), timeout)
+        else:
+            self.publish(messages, timeout=timeout)
+
+    def flush(self, *, timeout: float = 5.0) -> None:
+        """See ``Broker.flush``."""
+        self._outlet.settle(timeout)
+
+    @property
+    def waiting(self) -> bool:
+        """See ``Broker.waiting``."""
+        return self._outlet.waiting
+
+    def consumer(
+        self, queues: Sequence[Queue], *, prefetch: int = 0, name: str = "", identity: str = ""
+    ) -> RedisConsumer:
         """See ``Broker.consumer``. Nothing is sent ahead: ``receive`` takes what it is asked for."""
         channels: dict[str, list[str]] = {}
         temporary: list[str] = []
@@ -171,8 +215,10 @@ class RedisBroker(Broker):
         consumer = RedisConsumer(
             address=self._address,
             layout=self._layout,
+            lease=Lease(self._layout, self._lease, name=name, identity=identity),
             queues=[queue.name for queue in queues],
             channels=channels,
+            ends={queue: frozenset(self._bound.get(queue, ())) for queue in temporary},
             options=self.options,
             on_close=lambda gone: self._forget(gone, temporary),
         )
@@ -186,7 +232,7 @@ class RedisBroker(Broker):
             consumers = list(self._consumers)
         for consumer in consumers:
             consumer.close()
-        self._link.close()
+        self._outlet.close(1.0)
 
     def _forget(self, consumer: RedisConsumer, temporary: Sequence[str]) -> None:
         with self._lock:
@@ -206,6 +252,7 @@ class RedisBroker(Broker):
             self._fanouts.setdefault(queue, set()).add((exchange.name, routing_key))
         layout = self._layout
         table, member = layout.bindings(exchange.name), layout.member(exchange.type, routing_key, queue)
+        self._bound.setdefault(queue, set()).add((exchange.name, member))
         expires = self._expires.get(queue)
         if expires is not None:
             life = max(2 * expires, _LEAST_BINDING_LIFE)
@@ -213,7 +260,7 @@ class RedisBroker(Broker):
         return [("SADD", table, member), ("SADD", layout.permanent(exchange.name), member)]
 
     def _all(self, commands: Sequence[Command], timeout: float) -> list[Any]:
-        return [self._link.answer(reply) for reply in self._link.call(commands, timeout)]
+        return self._outlet.answers(commands, timeout)
 
     def _tables(self, exchanges: Iterable[str], timeout: float) -> dict[str, list[tuple[str, str, str]]]:
         """The bindings of these exchanges, as they are now; those of a fanout are not needed."""
@@ -242,9 +289,39 @@ class RedisBroker(Broker):
         """
         return bool(self._all([("PUBLISH", self._layout.channel(exchange, routing_key), raw)], timeout)[0])
 
-    def _pack(self, message: Message) -> bytes:
+    def _is_direct(self, message: Message) -> bool:
+        """Whether the message takes no more than one push to one list."""
+        return not message.exchange and message.routing_key not in self._expires
+
+    def _written(self, message: Message) -> tuple[bytes, bytes]:
+        """The key of the message's list, and its envelope."""
+        template = self._template(message)
+        if template is not None:
+            return template.key, self._pack(message, template)
+        return self._layout.key(message.routing_key, message.priority).encode(), self._pack(message)
+
+    def _template(self, message: Message) -> Template | None:
+        """The template of the message's form; None for the first message of a form, which may be the only one."""
+        form = message.form
+        if form is None:
+            return None
+        found = self._templates.get(form)
+        if found is None:
+            if form not in self._templates:
+                if len(self._templates) >= _MOST_TEMPLATES:
+                    self._templates.clear()
+                self._templates[form] = None
+                return None
+            key = self._layout.key(message.routing_key, message.priority)
+            found = self._templates[form] = Template(message, key)
+        return found
+
+    def _pack(self, message: Message, template: Template | None = None) -> bytes:
+        tag = f"{self._tag}{next(self._number)}"
         try:
-            return pack(message, message.exchange, f"{self._tag}{next(self._number)}")
+            if template is not None:
+                return template.envelope(message, tag)
+            return pack(message, message.exchange, tag)
         except (TypeError, ValueError) as error:
             raise PublishError(f"a message for {message.routing_key!r} cannot be sent: {error}", (message,)) from error
 
@@ -257,7 +334,7 @@ class RedisBroker(Broker):
     ) -> None:
         reason, cause = "", None
         try:
-            replies: Sequence[Any] = self._link.call(commands, timeout)
+            replies: Sequence[Any] = self._outlet.call(commands, timeout)
         except Lost as error:
             reason, cause, replies = str(error), error, error.replies
         except OperationalError as error:
@@ -266,10 +343,10 @@ class RedisBroker(Broker):
         for number, sent in enumerate(senders):
             try:
                 if number < len(replies):
-                    self._link.answer(replies[number])
+                    self._outlet.answer(replies[number])
                 else:
                     lost.update(map(id, sent))
-            except ChannelError as error:
+            except (ChannelError, OperationalError) as error:
                 reason = reason or str(error)
                 lost.update(map(id, sent))
         if lost:

@@ -13,6 +13,14 @@ from typing import Any
 
 from umbel_kernel.spi.message import Delivery, Message
 
+LARGEST = 256 * 1024 * 1024
+"""The largest envelope in bytes that is parsed; a larger one comes as it is. A worker reads bodies far below it by
+default, so that it is the worker that says what is too large."""
+
+
+COUNT = "x-delivery-count"
+"""The header that says how often a message was delivered before, by the name that RabbitMQ gave it."""
+
 
 def _mark(value: Any) -> dict[str, Any]:
     """What JSON has no word for, in kombu's type tags."""
@@ -48,8 +56,10 @@ def _unmark(value: dict[str, Any]) -> Any:
     return value
 
 
-_encode = json.JSONEncoder(default=_mark).encode
+encode = json.JSONEncoder(default=_mark).encode
+_decode = binascii.a2b_base64
 _tagged = json.JSONDecoder(object_hook=_unmark).decode
+_plain = json.JSONDecoder().raw_decode
 
 
 def pack(message: Message, exchange: str, tag: str) -> bytes:
@@ -74,7 +84,7 @@ def pack(message: Message, exchange: str, tag: str) -> bytes:
         properties["expiration"] = str(int(message.expiration * 1000))
     if message.properties:
         properties = {**message.properties, **properties}
-    return _encode(
+    return encode(
         {
             "body": binascii.b2a_base64(message.body, newline=False).decode("ascii"),
             "content-encoding": message.content_encoding,
@@ -86,10 +96,18 @@ def pack(message: Message, exchange: str, tag: str) -> bytes:
 
 
 def load(raw: bytes) -> dict[str, Any] | None:
-    """The envelope in these bytes, or None when they are none."""
+    """The envelope in these bytes, or None when they are none, or too many to be parsed."""
+    if len(raw) > LARGEST or raw[:1] not in b"{ \t\r\n":
+        return None
     try:
         text = raw.decode("utf-8")
-        found = _tagged(text) if '"__type__"' in text else json.loads(text)
+        if '"__type__"' in text:
+            found = _tagged(text)
+        else:
+            found, end = _plain(text) if text[:1] == "{" else (None, 0)
+            # White space around it, or a fault: the whole is read again to say which.
+            if end != len(text):
+                found = json.loads(text)
     except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
@@ -100,61 +118,79 @@ def unpack(raw: bytes, queue: str, tag: Any) -> Delivery:
     found = load(raw)
     properties = found.get("properties") if found else None
     if found is None or not isinstance(properties, dict):
-        return Delivery(body=raw, queue=queue, tag=tag, routing_key=queue)
+        return Delivery(body=raw, queue=queue, tag=tag, routing_key=queue, delivery_count=0)
     headers = found.get("headers") or {}
-    body = _body(found.get("body"), properties.get("body_encoding"))
+    body, encoded = found.get("body"), properties.get("body_encoding")
+    if type(body) is str and encoded == "base64":
+        try:
+            body = _decode(body)
+        except (binascii.Error, ValueError):
+            body = None
+    else:
+        body = _body(body)
     if body is None or not isinstance(headers, dict):
-        return Delivery(body=raw, queue=queue, tag=tag, routing_key=queue)
+        return Delivery(body=raw, queue=queue, tag=tag, routing_key=queue, delivery_count=0)
     info = properties.get("delivery_info")
     info = info if isinstance(info, dict) else {}
     again = bool(info.get("redelivered"))
+    count = 0
     if again:
         headers.pop("redelivered", None)  # kombu writes the mark there as well
+        count = _count(headers.pop(COUNT, None)) or 1  # and does not count
     priority = properties.get("priority")
+    key, exchange = info.get("routing_key"), info.get("exchange")
+    kind, encoding = found.get("content-type"), found.get("content-encoding")
+    correlation = properties.get("correlation_id")
     return Delivery(
-        body=body,
-        queue=queue,
-        tag=tag,
-        routing_key=_text(info.get("routing_key")) or queue,
-        exchange=_text(info.get("exchange")) or "",
-        content_type=_text(found.get("content-type")) or "",
-        content_encoding=_text(found.get("content-encoding")) or "",
-        headers=headers,
-        correlation_id=_text(properties.get("correlation_id")),
-        reply_to=_text(properties.get("reply_to")),
-        priority=priority if isinstance(priority, int) else None,
-        redelivered=again,
-        properties=properties,
+        body,
+        queue,
+        tag,
+        key if key and type(key) is str else queue,
+        exchange if type(exchange) is str else "",
+        kind if type(kind) is str else "",
+        encoding if type(encoding) is str else "",
+        headers,
+        correlation if type(correlation) is str else None,
+        properties.get("reply_to"),
+        priority if isinstance(priority, int) else None,
+        again,
+        count,
+        properties,
     )
 
 
 def redelivered(raw: bytes) -> bytes:
-    """The same message marked as delivered before, as kombu marks it; bytes that are no envelope stay as they are."""
+    """The same message marked as delivered before, as kombu marks it, and counted, as RabbitMQ's quorum queues count.
+
+    Bytes that are no message stay as they are.
+    """
     found = load(raw)
-    if found is None:
+    if found is None or unpack(raw, "", None).body is raw:
         return raw
     headers, properties = found.get("headers"), found.get("properties")
+    info = properties.get("delivery_info") if isinstance(properties, dict) else None
     if isinstance(headers, dict):
+        again = isinstance(info, dict) and bool(info.get("redelivered"))
+        headers[COUNT] = (_count(headers.get(COUNT)) or 1) + 1 if again else 1
         headers["redelivered"] = True
-    if isinstance(properties, dict) and isinstance(properties.get("delivery_info"), dict):
-        properties["delivery_info"]["redelivered"] = True
-    return _encode(found).encode()
+    if isinstance(info, dict):
+        info["redelivered"] = True
+    try:
+        return encode(found).encode()
+    except (ValueError, TypeError, RecursionError):
+        return raw
 
 
-def _body(value: Any, encoding: Any) -> bytes | None:
+def _count(value: Any) -> int:
+    """A count of deliveries that a stranger may have written."""
+    return value if type(value) is int and 0 < value < 1_000_000 else 0
+
+
+def _body(value: Any) -> bytes | None:
     if value is None:
         return b""
     if isinstance(value, bytes):
         return value
     if not isinstance(value, str):
         return None
-    if encoding != "base64":
-        return value.encode("utf-8", "surrogatepass")
-    try:
-        return binascii.a2b_base64(value)
-    except (binascii.Error, ValueError):
-        return None
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
+    return value.encode("utf-8", "surrogatepass")

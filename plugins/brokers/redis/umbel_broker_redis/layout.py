@@ -2,6 +2,7 @@
 
 A queue is one list for each priority step, pushed on the left and popped on the right; step 0 bears the queue's own
 name and is read first. A binding is a member of a set for each exchange. A fanout exchange is a pub/sub channel.
+Keys that begin with ``umbel.`` are ours alone.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ _WORDS = {"*": r"[^\.]+", "#": r".*?"}
 class Layout:
     """The key names of one database, by the transport options of kombu.
 
+    Attributes:
+        unacked, index: kombu's, of what Celery's consumers hold.
+        consumers: the sorted set of the consumers of umbel that hold something.
+
     Args:
         options: ``global_keyprefix``, ``sep``, ``priority_steps``, ``fanout_prefix``, ``fanout_patterns``,
             ``unacked_key``, ``unacked_index_key``.
@@ -34,6 +39,7 @@ class Layout:
             raise ConfigurationError("priority_steps is empty; it needs at least one number, as in [0, 3, 6, 9]")
         self.unacked = self.prefix + str(options.get("unacked_key") or "unacked")
         self.index = self.prefix + str(options.get("unacked_index_key") or "unacked_index")
+        self.consumers = f"{self.prefix}umbel.consumers"
         fanout = options.get("fanout_prefix", True)
         wanted = fanout if isinstance(fanout, str) else "/{db}." if fanout else ""
         self.fanout_prefix = self.prefix + wanted.format(db=db)
@@ -48,6 +54,14 @@ class Layout:
     def keys(self, queue: str) -> list[str]:
         """Every list of a queue, in the order in which they are read."""
         return [f"{self.prefix}{queue}{self.sep}{step}" if step else f"{self.prefix}{queue}" for step in self.steps]
+
+    def held(self, identity: str) -> str:
+        """The hash of what a consumer of umbel holds."""
+        return f"{self.prefix}umbel.unacked.{identity}"
+
+    def temporary(self, identity: str) -> str:
+        """The hash of the queues that end with a consumer of umbel."""
+        return f"{self.prefix}umbel.temporary.{identity}"
 
     def bindings(self, exchange: str) -> str:
         """The set of an exchange's bindings."""

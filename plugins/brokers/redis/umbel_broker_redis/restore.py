@@ -1,32 +1,35 @@
-"""Gives back what consumers held that are gone: ours and Celery's, which share the ``unacked`` hash."""
+"""Gives back what consumers of Celery held that are gone, out of the hash and the index that kombu keeps."""
 
 from __future__ import annotations
 
 import json
 import re
-from typing import Any
 
 from umbel_broker_redis.envelope import load, redelivered
+from umbel_broker_redis.giving_back import UNREADABLE
 from umbel_broker_redis.layout import Layout, topic_matches
-from umbel_broker_redis.scripts import GIVE_BACK
+from umbel_broker_redis.scripts import RESTORE
 from umbel_client_redis import Command, Link, run
 
 _TAIL = re.compile(rb',"",("(?:[^"\\]|\\.)*")\]\Z', re.DOTALL)
 
 
-def overdue(link: Link, layout: Layout, before: float, limit: int, timeout: float) -> list[Any]:
+def restore(link: Link, layout: Layout, before: float, limit: int, timeout: float) -> bool:
     """Put back up to ``limit`` messages held since before that time (seconds of the epoch).
 
-    Returns the script's replies: 1 for each that went back.
+    Returns:
+        whether any went back.
 
     Raises:
         OperationalError: the connection is lost.
+        ChannelError: the server refuses.
     """
-    names = link.answer(link.call([("ZRANGEBYSCORE", layout.index, "-inf", before, "LIMIT", 0, limit)], timeout)[0])
+    names = link.ask("ZRANGEBYSCORE", layout.index, "-inf", before, "LIMIT", 0, limit, timeout=timeout)
     if not names:
-        return []
-    entries = link.answer(link.call([("HMGET", layout.unacked, *names)], timeout)[0])
+        return False
+    entries = link.ask("HMGET", layout.unacked, *names, timeout=timeout)
     commands: list[Command] = []
+    given = 0
     for name, entry in zip(names, entries, strict=True):
         if entry is None:
             commands.append(("ZREM", layout.index, name))
@@ -34,10 +37,10 @@ def overdue(link: Link, layout: Layout, before: float, limit: int, timeout: floa
         raw, exchange, routing_key = _entry(entry)
         queue = _queue(link, layout, exchange, routing_key, timeout) if exchange else routing_key
         key = layout.key(queue, _priority(raw))
-        commands.append(
-            run(GIVE_BACK, (layout.unacked, layout.index, key), name, redelivered(raw), "RPUSH", repr(before))
-        )
-    return link.call(commands, timeout)
+        commands.append(run(RESTORE, (layout.unacked, layout.index, key), name, redelivered(raw), repr(before)))
+        given += 1
+    replies = [link.answer(reply) for reply in link.call(commands, timeout)]
+    return bool(given and any(replies))
 
 
 def _entry(entry: bytes) -> tuple[bytes, str, str]:
@@ -49,11 +52,8 @@ def _entry(entry: bytes) -> tuple[bytes, str, str]:
     except (ValueError, TypeError, RecursionError):
         tail = _TAIL.search(entry)
         if tail is None:
-            return entry, "", "umbel.unreadable"
-        raw = entry[1 : tail.start()]
-        if raw.startswith(b'"'):  # the server wrote bytes that are no object as a string, and left them as they were
-            raw = json.loads(raw.decode("latin-1"), strict=False).encode("latin-1")
-        return raw, "", json.loads(tail[1])
+            return entry, "", UNREADABLE
+        return entry[1 : tail.start()], "", json.loads(tail[1])
 
 
 def _queue(link: Link, layout: Layout, exchange: str, routing_key: str, timeout: float) -> str:

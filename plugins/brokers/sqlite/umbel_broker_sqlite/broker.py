@@ -144,7 +144,9 @@ class SqliteBroker(Broker):
             raise PublishError(str(error), failed=messages) from error
         self._publisher.publish(messages, deadline)
 
-    def consumer(self, queues: Sequence[Queue], *, prefetch: int = 0, name: str = "") -> SqliteConsumer:
+    def consumer(
+        self, queues: Sequence[Queue], *, prefetch: int = 0, name: str = "", identity: str = ""
+    ) -> SqliteConsumer:
         """Begin to read. ``prefetch`` has no meaning here: nothing is sent ahead."""
         connection = self._new_connection()
         deadline = self._connected(5.0)

@@ -98,6 +98,7 @@ class SqliteConsumer(Consumer):
         self._next_due: float | None = None
         self._next_sweep = 0.0
         self._next_beat = 0.0
+        self._lost = False
         try:
             with connection.transaction(self._deadline(), "read from") as sqlite:
                 self._join(sqlite)
@@ -112,7 +113,7 @@ class SqliteConsumer(Consumer):
 
     def _join(self, sqlite: sqlite3.Connection) -> None:
         """Become a member, for the first time or because the lease ran out and the messages went to others."""
-        self._held.clear()
+        self._lose()
         self._registered = False
         if self._member:
             self._presence.release(self._member)
@@ -139,9 +140,32 @@ class SqliteConsumer(Consumer):
 
     def _beat(self) -> None:
         now = self._clock.monotonic()
-        self._next_beat = now + self._lease / 3
         with self._connection.transaction(self._deadline(), "extend the lease in") as sqlite:
-            sqlite.execute("UPDATE umbel_broker_member SET beat = ? WHERE id = ?", (now, self._member))
+            statement = "UPDATE umbel_broker_member SET beat = ? WHERE id = ?"
+            if not sqlite.execute(statement, (now, self._member)).rowcount and self._held:
+                self._lost = True
+        self._next_beat = now + self._lease / 3
+
+    def _lose(self) -> None:
+        """Others have what was held here."""
+        self._lost = self._lost or bool(self._held)
+        self._held.clear()
+
+    @property
+    def in_doubt(self) -> bool:
+        overdue = self._clock.monotonic() - self._next_beat > self._lease * 2 / 3
+        return self._lost or (overdue and bool(self._held))
+
+    def missing(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+        self._beat()
+        if self._lost:
+            with self._connection.reading("look for what is held in") as sqlite:
+                if not self._still_member(sqlite):
+                    self._lapsed()
+                    self._held.clear()
+            self._lost = False
+        held = self._held
+        return [each for each in deliveries if each.tag not in held or held[each.tag][0] is not each]
 
     @property
     def lease(self) -> float | None:
@@ -353,7 +377,7 @@ class SqliteConsumer(Consumer):
         with self._connection.transaction(self._deadline(), "acknowledge in") as sqlite:
             if not self._still_member(sqlite):
                 self._lapsed()
-                self._held.clear()
+                self._lose()
                 return
             self._delete(sqlite, ids)
             self._settled(sqlite, ids, requeued=False)
@@ -380,7 +404,7 @@ class SqliteConsumer(Consumer):
         with self._connection.transaction(self._deadline(), "reject in") as sqlite:
             if not self._still_member(sqlite):
                 self._lapsed()
-                self._held.clear()
+                self._lose()
                 return
             member.give_back(sqlite, sorted(ids), due)
             self._settled(sqlite, ids, requeued=True)

@@ -28,7 +28,7 @@ def _bytes_in(value: dict[str, Any]) -> Any:
     return value
 
 
-_encode = json.JSONEncoder(separators=(",", ":")).encode
+write = json.JSONEncoder(separators=(",", ":")).encode
 _encode_bytes = json.JSONEncoder(separators=(",", ":"), default=_bytes_out).encode
 _decode = json.JSONDecoder().raw_decode
 _decode_bytes = json.JSONDecoder(object_hook=_bytes_in).raw_decode
@@ -57,7 +57,7 @@ def encode(message: Message) -> str:
     ]
     try:
         try:
-            return _encode(content)
+            return write(content)
         except TypeError:
             return "b" + _encode_bytes(content)
     except (TypeError, ValueError, RecursionError) as error:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from umbel_broker_sqlite import topology
-from umbel_broker_sqlite.envelope import encode
+from umbel_broker_sqlite.template import Templates
 from umbel_broker_sqlite.topology import Target
 from umbel_client_sqlite import Connection, Ringer
 from umbel_kernel.clock import Clock
@@ -39,6 +39,7 @@ class Publisher:
         self._connection = connection
         self._clock = clock
         self._ringer = Ringer()
+        self._templates = Templates()
         self._routes: dict[tuple[str, str], tuple[Target, ...]] = {}
         self._version = -1
         self._turn = 0
@@ -50,7 +51,7 @@ class Publisher:
             PublishError: it was not taken, and nothing of it was.
         """
         try:
-            envelopes = [encode(message) for message in messages]
+            envelopes = [self._templates.envelope(message) for message in messages]
             if len(messages) != 1 or not self._publish_one(messages[0], envelopes[0], deadline):
                 self._publish_many(messages, envelopes, deadline)
         except (EncodeError, OperationalError, ConfigurationError) as error:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from typing import Any
 
 import pytest
-import redis
 
 from umbel_client_redis import Address
+from umbel_client_redis.connection import Connection
+from umbel_client_redis.encrypted import EncryptedConnection
 from umbel_kernel.errors import ConfigurationError
 from umbel_kernel.url import URL
 
@@ -31,7 +33,7 @@ def connection(url: str, timeout: float = 5.0, **said: Any) -> Any:
 )
 def test_the_url_goes_before_the_settings(url: str, said: dict[str, Any], found: tuple[object, ...]) -> None:
     made = connection(url, **said)
-    assert type(made) is redis.Connection
+    assert type(made) is Connection
     assert (made.host, made.port, made.db, made.username, made.password) == found
 
 
@@ -41,7 +43,7 @@ def test_the_database_is_known_before_a_connection() -> None:
 
 def test_a_unix_socket() -> None:
     made = connection("redis+socket:///tmp/r.sock?virtual_host=3", tls=True)
-    assert (type(made), made.path, made.db) == (redis.UnixDomainSocketConnection, "/tmp/r.sock", 3)
+    assert (type(made), made.path, made.db) == (Connection, "/tmp/r.sock", 3)
 
 
 @pytest.mark.parametrize("url", ["redis://h/tasks", "redis+socket:///tmp/r.sock?virtual_host=tasks"])
@@ -74,9 +76,67 @@ def test_what_connections_are_told() -> None:
 )
 def test_tls_checks_certificates_unless_told_not_to(url: str, tls: object, checked: int, name: bool) -> None:
     made = connection(url, tls=tls)
-    assert (type(made), made.cert_reqs, made.check_hostname) == (redis.SSLConnection, checked, name)
+    assert type(made) is EncryptedConnection
+    assert (made.tls["ssl_cert_reqs"], made.tls["ssl_check_hostname"]) == (checked, name)
 
 
 def test_an_unknown_check_is_named() -> None:
     with pytest.raises(ConfigurationError, match="ssl_cert_reqs is 'maybe'"):
         Address(URL.parse("rediss://h?ssl_cert_reqs=maybe"))
+
+
+@pytest.mark.parametrize(
+    ("url", "db"),
+    [
+        ("redis://h?virtual_host=3", 3),
+        ("redis://h?db=3", 3),
+        ("redis://h/3?db=3", 3),
+        ("redis+socket:///r.sock?db=3", 3),
+        ("redis+unix:///r.sock?virtual_host=3", 3),
+        ("redis+socket:///r.sock", 0),
+    ],
+)
+def test_the_query_may_name_the_database(url: str, db: int) -> None:
+    assert Address(URL.parse(url)).db == db
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("redis://h/1?db=2", "names several databases: 1, 2"),
+        ("redis://h?ssl=true", "unknown option 'ssl'"),
+        ("redis://me:seecret@h?tls=1", "unknown option 'tls'"),
+        ("redis://h/-1", "in Redis it is a number"),
+        ("redis+socket://h/r.sock", "needs three slashes"),
+        ("rediss+socket:///r.sock", "Redis is reached by redis://"),
+        ("redis+sentinel://h", "Redis is reached by redis://"),
+        ("sentinel://h", "Redis is reached by redis://"),
+        ("redis://h?socket_keepalive=maybe", "socket_keepalive is 'maybe'; it has to be true or false"),
+        ("rediss://h?ssl_check_hostname=maybe", "ssl_check_hostname is 'maybe'; it has to be true or false"),
+        ("rediss://h?ssl_min_version=3", "ssl_min_version is '3'; it has to be TLSv1_2 or TLSv1_3"),
+        ("rediss://h?ssl_certfiles=x", "did you mean 'ssl_certfile'"),
+    ],
+)
+def test_what_cannot_be_meant_is_said(url: str, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(said)) as caught:
+        Address(URL.parse(url))
+    assert "seecret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("option", ["certfile", "cert_reqs", "ssl_certfil", "nonsense"])
+def test_an_unknown_tls_option_is_named(option: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"'{option}' is no TLS option of Redis"):
+        Address(URL.parse("rediss://h"), tls={option: "x"})
+
+
+def test_options_that_celery_lets_stand_in_a_url_may_stand_there() -> None:
+    made = connection("redis://h?max_connections=9&retry_on_timeout=true&socket_timeout=3&client_name=me")
+    assert made.client_name == "me"
+    assert connection("redis://h?socket_connect_timeout=0.5").socket_connect_timeout == 0.5
+    assert connection("redis://h?socket_keepalive=false").socket_keepalive is False
+
+
+def test_a_tls_option_in_the_query_asks_for_tls() -> None:
+    assert Address(URL.parse("redis://h?ssl_cert_reqs=none")).encrypted
+    assert not Address(URL.parse("redis://h"), tls={}).encrypted
+    assert not Address(URL.parse("redis://h"), tls=False).encrypted

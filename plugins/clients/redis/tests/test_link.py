@@ -107,6 +107,49 @@ def test_a_kept_connection_stays_lost(make: Callable[..., Link]) -> None:
         assert not link.connected
 
 
+def written(*words: bytes) -> bytes:
+    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
+
+
+def test_a_command_that_is_written_already_is_answered_by_its_number(make: Callable[..., Link]) -> None:
+    link, key = make(), f"link-{uuid.uuid4().hex}"
+    for number in range(1, 4):
+        assert link.number(("LPUSH", key), written(b"LPUSH", key.encode(), b"x" * 10_000), 5) == number
+    refusal = link.number(("INCR", key), written(b"INCR", key.encode()), 5)
+    with pytest.raises(BackendError, match="WRONGTYPE"):
+        link.answer(refusal)
+    assert link.number(("DEL", key), written(b"DEL", key.encode()), 5) == 1
+
+
+def test_a_number_is_asked_for_on_a_new_connection_when_the_idle_one_was_closed(make: Callable[..., Link]) -> None:
+    link, other = make(), make()
+    kill(link, other)
+    assert link.number(("EXISTS", "nothing"), written(b"EXISTS", b"nothing"), 5) == 0
+
+
+def test_a_number_that_does_not_come_in_time(make: Callable[..., Link], answering: Callable[[bytes], str]) -> None:
+    link = make(answering(b":1"))
+    with Stopwatch() as watch, pytest.raises(Lost):
+        link.number(("ECHO", "key"), written(b"ECHO", b"key"), 0.3)
+    assert watch.seconds < 2
+    assert not link.connected
+
+
+def test_written_commands_are_answered_in_order_to_whoever_reads(make: Callable[..., Link]) -> None:
+    link = make()
+    for word in (b"a", b"b", b"c"):
+        link.write(("ECHO",), written(b"ECHO", word), 5)
+    assert link.read(5) == b"a"
+    found: list[Any] = []
+
+    def both() -> bool:
+        found.extend(link.pushed())
+        return len(found) == 2
+
+    eventually(both, within=5, what="the replies")
+    assert found == [b"b", b"c"]
+
+
 def test_a_script_is_loaded_and_loaded_again_when_the_server_forgot_it(make: Callable[..., Link]) -> None:
     assert DOUBLE.sha == hashlib.sha1(DOUBLE.text.encode()).hexdigest()
     link = make(scripts=(DOUBLE,))

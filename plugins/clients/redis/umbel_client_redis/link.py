@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import select
-import socket
 import threading
 import time
 from collections.abc import Sequence
 from typing import Any
 
-import redis
-import redis.exceptions
-
 from umbel_client_redis.address import Address
+from umbel_client_redis.errors import Garbled, LoginRefused, NoScript, RedisError, ReplyError
+from umbel_client_redis.resp import Command
 from umbel_client_redis.script import Script
+from umbel_client_redis.trouble import Refused, is_no_master, refused, unreachable
+from umbel_client_redis.wire import Wire
 from umbel_kernel.errors import OperationalError, UmbelError
-from umbel_kernel.url import mask
 
-Command = tuple[Any, ...]
-Broken = (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OSError)
+_MOST_OWED = 64
+Broken = (RedisError, OSError)
 
 
 class Link:
@@ -40,12 +38,14 @@ class Link:
         self._kept = kept
         self._opened = False
         self._lock = threading.Lock()
-        self._connection: Any = None
+        self._wire: Wire | None = None
+        self._owed: list[Command] = []
+        self._sent: Command = ()
 
     @property
     def connected(self) -> bool:
         """Whether it was connected and has not failed since."""
-        return self._connection is not None
+        return self._wire is not None
 
     def connect(self, timeout: float) -> None:
         """Reach the server; does nothing when connected.
@@ -66,31 +66,88 @@ class Link:
                 ``replies`` has those that came.
         """
         with self._lock:
-            self._open(timeout)
-            replies = self._exchange(commands, timeout)
-            if any(isinstance(reply, redis.exceptions.NoScriptError) for reply in replies):
-                self._exchange([("SCRIPT", "LOAD", script.text) for script in self._scripts], timeout)
-                again = [n for n, reply in enumerate(replies) if isinstance(reply, redis.exceptions.NoScriptError)]
-                for n, reply in zip(again, self._exchange([commands[n] for n in again], timeout), strict=True):
+            wire = self._open(timeout)
+            replies = self._exchange(wire, commands, timeout)
+            if any(isinstance(reply, NoScript) for reply in replies):
+                self._exchange(wire, [("SCRIPT", "LOAD", script.text) for script in self._scripts], timeout)
+                again = [n for n, reply in enumerate(replies) if isinstance(reply, NoScript)]
+                for n, reply in zip(again, self._exchange(wire, [commands[n] for n in again], timeout), strict=True):
                     replies[n] = reply
             return replies
+
+    def cast(self, commands: Sequence[Command], timeout: float) -> None:
+        """Send a batch and leave its replies to the next ``call``, which raises what ``answer`` would of them. None of
+        them may run a script. For a connection that is ``kept``, since another would never see the replies.
+
+        Raises:
+            OperationalError: the connection broke.
+        """
+        with self._lock:
+            wire = self._open(timeout)
+            if len(self._owed) > _MOST_OWED:
+                self._exchange(wire, (), timeout)
+            try:
+                wire.within(timeout)
+                wire.send(commands)
+            except Broken as error:
+                raise self._lost(error) from error
+            self._owed += commands
+
+    def number(self, command: Command, written: bytes, timeout: float) -> Any:
+        """Send one command that a number answers, and return the number; a refusal is returned as an exception.
+
+        Args:
+            command: its name and key, for the words of a refusal.
+            written: the command as the server reads it.
+
+        Raises:
+            OperationalError: as for ``call``.
+        """
+        with self._lock:
+            wire = self._open(timeout)
+            if self._owed:
+                self._exchange(wire, (), timeout)
+            try:
+                wire.within(timeout)
+                wire.write(written)
+                reply = wire.read()
+            except Broken as error:
+                raise self._lost(error) from error
+            return self._heard(reply, command) if isinstance(reply, RedisError) else reply
+
+    def write(self, command: Command, written: bytes, timeout: float) -> None:
+        """Like ``send``, for a command that is also given as the server reads it; see ``number``.
+
+        Raises:
+            OperationalError: the connection is lost.
+        """
+        with self._lock:
+            wire = self._wire or self._open(timeout)
+            self._sent = command
+            try:
+                wire.within(timeout)
+                wire.write(written)
+            except Broken as error:
+                raise self._lost(error) from error
 
     def answer(self, reply: Any) -> Any:
         """A reply that is no refusal.
 
         Raises:
             UmbelError: of the kind given as ``refusal``: the server refused the command.
+            OperationalError: it refused because of its own state, which may pass; its memory is full, for example.
         """
-        if isinstance(reply, redis.exceptions.RedisError):
-            raise self._refusal(f"Redis refuses: {mask(str(reply))}") from reply
+        if isinstance(reply, RedisError):
+            kind = OperationalError if isinstance(reply, Refused) and reply.passes else self._refusal
+            raise kind(f"Redis refuses: {reply}") from reply
         return reply
 
     def ask(self, *command: Any, timeout: float) -> Any:
         """Send one command and return its reply.
 
         Raises:
-            UmbelError: of the kind given as ``refusal``: the server refuses it.
-            OperationalError: as for ``call``.
+            UmbelError: as for ``answer``.
+            OperationalError: as for ``call`` and ``answer``.
         """
         return self.answer(self.call([command], timeout)[0])
 
@@ -100,11 +157,19 @@ class Link:
         Raises:
             OperationalError: the connection is lost.
         """
-        if self._connection is None:
-            self._open(timeout)
+        self.send_all([command], timeout=timeout)
+
+    def send_all(self, commands: Sequence[Command], *, timeout: float) -> None:
+        """Send commands in one write and leave the replies to ``read`` and ``pushed``.
+
+        Raises:
+            OperationalError: the connection is lost.
+        """
+        wire = self._wire or self._open(timeout)
+        self._sent = commands[-1]
         try:
-            self._connection._sock.settimeout(timeout)
-            self._connection.send_packed_command(self._connection.pack_command(*command), check_health=False)
+            wire.within(timeout)
+            wire.send(commands)
         except Broken as error:
             raise self._lost(error) from error
 
@@ -114,87 +179,129 @@ class Link:
         Raises:
             OperationalError: the connection broke, or none came within ``timeout`` seconds.
         """
-        if self._connection is None:
+        wire = self._wire
+        if wire is None:
             raise OperationalError(f"the connection to {self._address.shown} is closed; connect again")
         try:
-            self._connection._sock.settimeout(timeout)
-            return self._connection.read_response()
-        except redis.exceptions.ResponseError as error:
-            return error
+            wire.within(timeout)
+            reply = wire.read()
         except Broken as error:
             raise self._lost(error) from error
+        return self._heard(reply) if isinstance(reply, RedisError) else reply
+
+    def pushed(self) -> list[Any]:
+        """All replies and pushed messages that have come, without waiting.
+
+        Raises:
+            OperationalError: the connection broke.
+        """
+        wire = self._wire
+        if wire is None:
+            raise OperationalError(f"the connection to {self._address.shown} is closed; connect again")
+        try:
+            found = wire.pushed()
+        except Broken as error:
+            raise self._lost(error) from error
+        return [self._heard(reply) if isinstance(reply, RedisError) else reply for reply in found]
 
     def readable(self) -> bool:
         """Whether ``read`` would find something at once, or the end of the connection."""
-        if self._connection is None:
+        wire = self._wire
+        if wire is None:
             return True
         try:
-            return bool(self._connection.can_read(0))
+            return wire.readable()
         except Broken as error:
             raise self._lost(error) from error
 
     def fileno(self) -> int:
         """The socket's descriptor, or -1 without one."""
-        sock = self._connection._sock if self._connection is not None else None
-        return sock.fileno() if sock is not None else -1
+        return self._wire.fileno() if self._wire is not None else -1
 
     def close(self) -> None:
         """Close it; never raises."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
+        wire, self._wire = self._wire, None
+        self._owed = []
+        if wire is not None:
             try:
-                connection.disconnect()
+                wire.close()
             except Broken:
                 return
 
-    def _open(self, timeout: float) -> None:
-        if self._connection is not None:
-            if self._kept or not _stale(self._connection._sock):
-                return
+    def _open(self, timeout: float) -> Wire:
+        if self._wire is not None:
+            if self._kept or not self._wire.stale():
+                return self._wire
             self.close()
         if self._kept and self._opened:
             raise Lost(f"the connection to Redis at {self._address.shown} was lost; connect again")
         self._opened = True
-        connection = self._address.connection(timeout)
         try:
-            connection.connect()
-            self._connection = connection
-            if self._scripts:
-                for reply in self._exchange([("SCRIPT", "LOAD", script.text) for script in self._scripts], timeout):
-                    self.answer(reply)
-        except (redis.exceptions.AuthenticationError, redis.exceptions.ResponseError, self._refusal) as error:
-            self.close()
-            raise OperationalError(
-                f"{self._address.shown} refuses the connection: {mask(str(error))}; check user, password and database"
-            ) from error
+            wire = self._wire = Wire(self._address.open(timeout))
         except Broken as error:
-            connection.disconnect()
             raise self._lost(error, "cannot reach") from error
+        if self._scripts:
+            commands = [("SCRIPT", "LOAD", script.text) for script in self._scripts]
+            replies = self._exchange(wire, commands, timeout, "cannot reach")
+            for script, reply in zip(self._scripts, replies, strict=True):
+                if isinstance(reply, RedisError):
+                    self.close()
+                    raise OperationalError(f"{self._address.shown} refuses the connection: {reply}") from reply
+                if reply != script.sha.encode():
+                    raise self._lost(Garbled(f"it answers {str(reply)[:40]!r} to SCRIPT LOAD"), "cannot reach")
+        return wire
 
-    def _exchange(self, commands: Sequence[Command], timeout: float) -> list[Any]:
-        connection = self._connection
+    def _exchange(self, wire: Wire, commands: Sequence[Command], timeout: float, what: str = "lost") -> list[Any]:
         replies: list[Any] = []
-        end = time.monotonic() + timeout
+        owed, self._owed = self._owed, []
         try:
-            connection._sock.settimeout(timeout)
-            connection.send_packed_command(connection.pack_commands(commands), check_health=False)
-            for number in range(len(commands)):
-                if number and not number % 64:
-                    connection._sock.settimeout(max(0.001, end - time.monotonic()))
-                try:
-                    replies.append(connection.read_response())
-                except redis.exceptions.ResponseError as error:
-                    replies.append(error)
+            wire.within(timeout)
+            if commands:
+                wire.send(commands)
+            wire.replies(len(owed) + len(commands), replies, time.monotonic() + timeout)
         except Broken as error:
-            lost = self._lost(error)
-            lost.replies = replies
+            lost = self._lost(error, what)
+            lost.replies = replies[len(owed) :]
             raise lost from error
+        if owed:
+            late, replies = replies[: len(owed)], replies[len(owed) :]
+            for command, reply in zip(owed, late, strict=True):
+                if isinstance(reply, RedisError):
+                    self.answer(self._heard(reply, command))
+        troubles = [n for n, reply in enumerate(replies) if isinstance(reply, RedisError)]
+        for number in troubles:
+            if is_no_master(replies[number]):
+                lost = self._lost(replies[number])
+                lost.replies = replies[:number]
+                raise lost from replies[number]
+            replies[number] = self._explained(replies[number], commands[number])
         return replies
 
+    def _heard(self, error: RedisError, command: Command | None = None) -> Exception:
+        """A refusal in our words.
+
+        Raises:
+            OperationalError: the server is no master any more, so this connection is of no more use.
+        """
+        if is_no_master(error):
+            raise self._lost(error) from error
+        return self._explained(error, self._sent if command is None else command)
+
+    def _explained(self, error: Exception, command: Command) -> Exception:
+        """The error, of the same kind, in words that say what is missing."""
+        if isinstance(error, NoScript):
+            return error
+        return refused(error, command, self._address.user, self._scripts)
+
     def _lost(self, error: BaseException, what: str = "lost") -> Lost:
+        address = self._address
+        where = address.where(self._wire.connection if self._wire is not None else None)
         self.close()
-        reason = mask(str(error)) or type(error).__name__
-        return Lost(f"{what} Redis at {self._address.shown}: {reason}; is it running?")
+        reason = unreachable(error, encrypted=address.encrypted, db=address.db, user=address.user)
+        if is_no_master(error):
+            return Lost(f"{where} refuses: {reason}")
+        refuses = isinstance(error, LoginRefused | ReplyError)
+        return Lost(f"{where} refuses the connection: {reason}" if refuses else f"{what} Redis at {where}: {reason}")
 
 
 class Lost(OperationalError):
@@ -205,12 +312,3 @@ class Lost(OperationalError):
     """
 
     replies: Sequence[Any] = ()
-
-
-def _stale(sock: socket.socket | None) -> bool:
-    """Whether an idle connection was closed by the server: nothing is due on it, so anything readable is the end."""
-    if sock is None:
-        return True
-    poller = select.poll()
-    poller.register(sock, select.POLLIN)
-    return bool(poller.poll(0))

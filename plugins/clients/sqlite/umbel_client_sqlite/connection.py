@@ -28,6 +28,8 @@ _LOOK_EVERY = 0.05
 _registry = threading.Lock()
 _connections: weakref.WeakSet[Connection] = weakref.WeakSet()
 _resting: list[Connection] = []
+_forking: set[int] = set()
+"""The threads that fork at this moment. One that began to fork before this module was imported is not among them."""
 
 
 class Connection:
@@ -331,10 +333,14 @@ class Connection:
 
 def _before_fork() -> None:
     _registry.acquire()
+    _forking.add(threading.get_ident())
     _resting.extend([each for each in list(_connections) if each.rest()])
 
 
 def _after_fork_in_parent() -> None:
+    if threading.get_ident() not in _forking:
+        return
+    _forking.clear()
     while _resting:
         _resting.pop().go_on()
     _registry.release()
@@ -344,6 +350,7 @@ def _after_fork_in_child() -> None:
     global _registry
     _registry = threading.Lock()
     _resting.clear()
+    _forking.clear()
     for each in list(_connections):
         each.forget()
 

@@ -65,8 +65,8 @@ class Loop:
 
     def ready(self) -> None:
         """Turn until every child takes jobs."""
-        slots = self.pool._slots
-        self.until(lambda: len(slots) == self.pool.size and all(slot.ready for slot in slots), what="ready children")
+        slots = self.pool._brood.working
+        self.until(lambda: len(slots) == self.pool.size and all(slot.usable for slot in slots), what="ready children")
 
     def close(self) -> None:
         self.pool.close()

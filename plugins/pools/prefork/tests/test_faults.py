@@ -13,6 +13,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -165,7 +166,7 @@ def test_jobs_of_a_stopped_child_go_to_others(open_loop: Callable[..., Any], job
         assert stopped not in [outcome.value for outcome in outcomes]
     finally:
         os.kill(stopped, signal.SIGCONT)
-    loop.until(lambda: not any(slot.silent for slot in loop.pool._slots), what="the child to be used again")
+    loop.until(lambda: not any(slot.silent for slot in loop.pool._brood.working), what="the child to be used again")
     values = [outcome.value for outcome in loop.run([job(number, "pid") for number in range(100, 140)])]
     assert set(values) == set(loop.pool.info()["processes"])
 
@@ -185,17 +186,18 @@ def test_children_that_die_at_birth_break_the_pool_and_say_why(open_loop: Callab
 
 
 def test_child_that_does_not_report_in_time_is_replaced(
-    open_loop: Callable[..., Any], job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+    open_loop: Callable[..., Any], job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def hang(parent: int) -> None:
-        if stop:
+        if not (tmp_path / "go on").exists():
             os.kill(os.getpid(), signal.SIGSTOP)
 
-    stop = [True]
     monkeypatch.setattr("umbel_pool_prefork.child.die_with_parent", hang)
     loop = open_loop(1, act, PoolOptions(alive_timeout=0.3))
+    loop.until(lambda: loop.pool.info()["processes"])
     (stuck,) = loop.pool.info()["processes"]
-    stop.clear()
+    loop.until(lambda: _state(stuck) == "T", what="the child to stop")
+    (tmp_path / "go on").touch()
     (outcome,) = loop.run([job(1, "pid")])
     assert outcome.error is None
     assert outcome.value != stuck
@@ -208,7 +210,6 @@ def test_job_that_forks_and_comes_back_reports_once(open_loop: Callable[..., Any
     assert outcomes[0].value == outcomes[3].value
 
 
-@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs pidfd_open")
 def test_death_is_seen_although_a_grandchild_holds_the_socket(
     open_loop: Callable[..., Any], job: Callable[..., Job]
 ) -> None:
@@ -309,7 +310,7 @@ from umbel_kernel.spi.pool import Job, PoolOptions
 from umbel_pool_prefork import PreforkPool
 
 def execute(job):
-    print(os.getpid(), flush=True)
+    os.write(1, f"{os.getpid()}\\n".encode())
     while True:
         pass
 
@@ -325,10 +326,19 @@ while True:
 def _is_alive(pid: int) -> bool:
     """Whether a process is there and no zombie: who reaps an orphan, and when, is not the pool's business."""
     try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
+        return _state(pid) != "Z"
     except FileNotFoundError:
         return False
+
+
+def _state(pid: int) -> str:
+    with open(f"/proc/{pid}/stat") as file:
+        return file.read().rpartition(")")[2].split()[0]
+
+
+def _children(pid: int) -> list[int]:
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        return [int(text) for text in file.read().split()]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs PR_SET_PDEATHSIG")
@@ -337,8 +347,8 @@ def test_children_are_gone_when_the_parent_is_killed() -> None:
     assert parent.stdout is not None
     try:
         busy = [int(parent.stdout.readline()) for _ in range(2)]
-        with open(f"/proc/{parent.pid}/task/{parent.pid}/children") as file:
-            children = [int(text) for text in file.read().split()]
+        (server,) = _children(parent.pid)
+        children = _children(server)
         assert set(busy) < set(children)
         assert len(children) == 3
     finally:
@@ -346,6 +356,6 @@ def test_children_are_gone_when_the_parent_is_killed() -> None:
         parent.wait()
         parent.stdout.close()
     end = time.monotonic() + 1.0
-    while any(_is_alive(pid) for pid in children):
+    while any(_is_alive(pid) for pid in [server, *children]):
         assert time.monotonic() < end, "children outlived their parent by a second"
         time.sleep(0.01)

@@ -52,6 +52,7 @@ def test_nothing_is_left_behind(open_loop: Callable[..., Any], job: Callable[...
     for _ in range(2):
         loop = open_loop(3, act, PoolOptions(max_jobs_per_child=4))
         loop.run([job(number) for number in range(40)])
+        loop.ready()
         pids = loop.pool.info()["processes"]
         os.kill(pids[0], signal.SIGKILL)
         loop.pool.close()
@@ -83,7 +84,7 @@ def test_child_holds_no_file_of_its_siblings(open_loop: Callable[..., Any], job:
     others = _watchers(name for _, name in _files())
     loop = open_loop(4, act)
     loop.ready()
-    ours = {os.readlink(f"/proc/self/fd/{slot.connection.fileno()}") for slot in loop.pool._slots}
+    ours = {os.readlink(f"/proc/self/fd/{slot.connection.fileno()}") for slot in loop.pool._brood.working}
     assert len(ours) == 4
     (outcome,) = loop.run([job(1, "files")])
     assert not ours & set(outcome.value)
@@ -120,7 +121,7 @@ def test_staged_jobs_can_be_withdrawn(open_loop: Callable[..., Any], job: Callab
     loop = open_loop(1, act)
     loop.run([job(number) for number in range(400)])
     loop.pool.submit([job(1000, f"wait {tmp_path / 'gate'}"), *(job(number) for number in range(1001, 1011))])
-    assert len(loop.pool._slots[0].staged) == 11
+    assert len(loop.pool._brood.working[0].staged) == 11
     loop.until(lambda: 1000 in loop.started)
     assert sorted(loop.pool.withdraw([1000, 1002, 1004, 7777])) == [1002, 1004]
     (tmp_path / "gate").touch()
@@ -260,35 +261,62 @@ def test_closed_pool_finishes_what_it_has(open_loop: Callable[..., Any], job: Ca
     loop.until(lambda: len(loop.outcomes) == 9)
 
 
+def refused() -> int:
+    raise BlockingIOError(11, "Resource temporarily unavailable")
+
+
 def test_pool_that_cannot_be_opened_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = len(os.listdir("/proc/self/fd"))
-    forked = []
-    real = os.fork
-
-    def fork() -> int:
-        if len(forked) == 2:
-            raise BlockingIOError(11, "Resource temporarily unavailable")
-        forked.append(real())
-        return forked[-1]
-
-    monkeypatch.setattr(os, "fork", fork)
+    before = _files()
+    monkeypatch.setattr(os, "fork", refused)
     pool = PreforkPool()
-    with pytest.raises(PoolError, match="the system starts no child process"):
+    with pytest.raises(PoolError, match="the system starts no fork server"):
         pool.open(4, act, lambda: None, PoolOptions())
-    assert not any(os.path.exists(f"/proc/{pid}") for pid in forked)
-    gc.collect()
-    # billiard leaves the two ends of a pipe of its own open when a fork fails.
-    assert len(os.listdir("/proc/self/fd")) == before + 2
+    assert _files() == before
     with pytest.raises(PoolError, match="at least 1"):
         PreforkPool().open(0, act, lambda: None, PoolOptions())
     PreforkPool().terminate()
 
 
+def test_system_that_forks_no_children_breaks_the_pool_after_some_time(
+    open_loop: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, forked = os.fork, [0]
+
+    def fork() -> int:
+        forked[0] += 1
+        return real() if forked[0] == 1 else refused()
+
+    monkeypatch.setattr(os, "fork", fork)
+    loop = open_loop(8, act)
+    began = time.monotonic()
+    with pytest.raises(PoolError, match=r"5 child processes in a row .* Resource temporarily unavailable"):
+        loop.until(lambda: False, within=10)
+    assert 0.5 < time.monotonic() - began < 5
+
+
+def test_children_that_the_system_refuses_for_a_while_come_later(
+    open_loop: Callable[..., Any], job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    real, forked = os.fork, [0]
+
+    def fork() -> int:
+        forked[0] += 1
+        return refused() if forked[0] > 1 and not (tmp_path / "gate").exists() else real()
+
+    monkeypatch.setattr(os, "fork", fork)
+    loop = open_loop(4, act)
+    loop.pool.submit([job(number) for number in range(20)])
+    loop.turn(0.1)
+    (tmp_path / "gate").touch()
+    loop.until(lambda: len(loop.outcomes) == 20)
+    assert all(outcome.error is None for outcome in loop.outcomes.values())
+    loop.ready()
+
+
 def test_watcher_without_epoll_does_as_well(
     open_loop: Callable[..., Any], job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("umbel_pool_prefork.pool.make_watcher", GateWatcher)
-    monkeypatch.delattr(os, "pidfd_open")
+    monkeypatch.setattr("umbel_pool_prefork.brood.make_watcher", GateWatcher)
     loop = open_loop(2, act)
     loop.run([job(number) for number in range(1000)])
     os.kill(loop.pool.info()["processes"][0], signal.SIGKILL)
@@ -319,7 +347,7 @@ def test_a_job_for_which_child_and_pool_both_yield_goes_to_the_front(
     """The child passes a job over that the pool has seen begun: it reports that, and the job runs after all."""
     loop = open_loop(1, act)
     loop.ready()
-    slot = loop.pool._slots[0]
+    slot = loop.pool._brood.working[0]
     slot.stamp.words[2] = slot.sent + 1  # taken back, as far as the child can see
     loop.pool.submit([job(1), job(2)])
     loop.until(lambda: len(loop.outcomes) == 2, what="both jobs to end")

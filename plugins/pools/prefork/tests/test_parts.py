@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from umbel_kernel.errors import PoolError
 from umbel_kernel.spi.pool import Job
 from umbel_pool_prefork.death import exit_text, signal_number
 from umbel_pool_prefork.frame import Frames, Kind, Said, pack_jobs, pack_report
 from umbel_pool_prefork.pace import AHEAD, DEEPEST, Pace
-from umbel_pool_prefork.stamp import Stamp
+from umbel_pool_prefork.stamp import Stamps
 
 
 @given(st.lists(st.binary(max_size=200), max_size=8), st.lists(st.integers(1, 60), max_size=40))
@@ -46,7 +47,8 @@ def test_one_odd_job_does_not_make_the_others_pickled() -> None:
 
 
 def test_stamp_gives_a_job_to_one_side_only() -> None:
-    stamp = Stamp()
+    stamps = Stamps(2)
+    place, stamp = stamps.take()
     assert stamp.begin(1, 5.0)
     assert stamp.read() == (1, 5.0)
     assert stamp.void(3) == 1
@@ -56,7 +58,19 @@ def test_stamp_gives_a_job_to_one_side_only() -> None:
     assert stamp.read() == (4, 7.5)
     stamp.soft = 4
     assert stamp.soft == 4
-    stamp.close()
+    assert stamps.at(place).read() == (4, 7.5)
+
+
+def test_stamps_are_used_again_and_do_not_touch_each_other() -> None:
+    stamps = Stamps(2)
+    (one, first), (other, second) = stamps.take(), stamps.take()
+    assert first.begin(7, 1.5)
+    assert (one, other, second.read(), stamps.at(one).read()) == (0, 1, (0, 0.0), (7, 1.5))
+    with pytest.raises(PoolError, match="at most 2 processes"):
+        stamps.take()
+    stamps.give_back(one)
+    again, third = stamps.take()
+    assert (again, third.read(), third.void(0), third.soft) == (0, (0, 0.0), 0, 0)
 
 
 def test_pace_is_careful_at_first_and_after_a_slow_job() -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import gc
+import logging
 import marshal
 import os
 import pickle
-import random
 import signal
 import socket
 import sys
@@ -16,8 +16,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any, NoReturn
-
-from billiard.process import current_process
 
 from umbel_kernel.errors import SoftTimeLimitExceeded
 from umbel_kernel.spi.pool import Job, PoolOptions
@@ -35,15 +33,17 @@ class Birth:
     """What a child is born with.
 
     Attributes:
-        name: of the process.
-        parent: the pool's process id.
+        number: of the child; the first is 1.
+        index: of its place among the children that work, from 0.
+        parent: process id of the fork server.
         connection: the child's end of the socket pair.
-        stamp: the page shared with the pool.
+        stamp: the words shared with the pool.
         mask: the signal mask to go back to; all signals are blocked at birth.
         abandon: closes what was inherited and is not this child's.
     """
 
-    name: str
+    number: int
+    index: int
     parent: int
     connection: socket.socket
     stamp: Stamp
@@ -52,21 +52,23 @@ class Birth:
     mask: Iterable[int]
     abandon: Callable[[], None]
 
+    @property
+    def name(self) -> str:
+        """What the child is called."""
+        return f"ForkPoolWorker-{self.number}"
+
 
 def live(birth: Birth) -> NoReturn:
     """The whole life of a child. It ends with ``os._exit``, so nothing of the parent's is torn down here."""
-    die_with_parent(birth.parent)
-    birth.abandon()
-    _reset_signals(birth.mask)
-    gc.freeze()
-    gc.enable()
-    random.seed()
-    current_process().daemon = False
-    if "multiprocessing" in sys.modules:
-        sys.modules["multiprocessing"].current_process().name = birth.name
-    set_title(f"[umbel: {birth.options.hostname}:{birth.name}]")
     code = 1
     try:
+        die_with_parent(birth.parent)
+        birth.abandon()
+        _reset_signals(birth.mask)
+        gc.freeze()
+        gc.enable()
+        _introduce(birth.name, birth.index)
+        set_title(f"[umbel: {birth.options.hostname}:{birth.name}]")
         code = Child(birth).run()
     except (BrokenPipeError, ConnectionResetError):
         code = 1
@@ -86,6 +88,26 @@ def _reset_signals(mask: Iterable[int]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _introduce(name: str, index: int) -> None:
+    """Tell the log which process this is, and multiprocessing where it is in use here, as billiard knows already: for
+    what logs a process's name or reads its index; and run what was registered with it to run after a fork.
+    """
+    make = logging.getLogRecordFactory()
+
+    def named(*given: Any, **more: Any) -> logging.LogRecord:
+        record = make(*given, **more)
+        record.processName = name
+        return record
+
+    logging.setLogRecordFactory(named)
+    known, tools = sys.modules.get("multiprocessing.process"), sys.modules.get("multiprocessing.util")
+    if known is not None:
+        process = known.current_process()
+        process.name, process.index = name, index
+    if tools is not None:
+        tools._run_after_forkers()
 
 
 def _leave(code: int) -> NoReturn:

@@ -1,4 +1,4 @@
-"""What goes over the socket between the pool and a child: a length, a kind, and plain data.
+"""What goes over the socket between the pool and a child, or the fork server: a length, a kind, and plain data.
 
 A frame is four bytes of length (little-endian, of the payload), one byte of kind, and the payload. Only the two ends
 of a private socket pair speak it, and both are one program.
@@ -32,7 +32,9 @@ class Kind(enum.IntEnum):
 
 
 class Said(enum.IntEnum):
-    """What a child reports; the first of the four parts of a report: what, number, value, seconds."""
+    """What a child reports; the first of the four parts of a report: what, number, value, seconds. The last three are
+    the fork server's: of a child by number, its process id, why there is none, or its exit code.
+    """
 
     DONE = 0
     FAILED = 1
@@ -42,6 +44,9 @@ class Said(enum.IntEnum):
     LEAVING = 5
     BROKEN = 6
     SKIPPED = 7
+    BORN = 8
+    BARREN = 9
+    ENDED = 10
 
 
 def pack_jobs(jobs: Sequence[Job]) -> tuple[bytes, list[Job], list[tuple[Job, PoolError]]]:

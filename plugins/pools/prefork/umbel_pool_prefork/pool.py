@@ -15,12 +15,13 @@ from typing import Any, ClassVar
 from umbel_kernel.errors import PoolError, Terminated, TimeLimitExceeded, WorkerLostError
 from umbel_kernel.spi.pool import Collected, Job, Outcome, Pool, PoolCapability, PoolOptions
 from umbel_pool_prefork.backlog import Backlog
+from umbel_pool_prefork.brood import Brood
 from umbel_pool_prefork.death import signal_number
+from umbel_pool_prefork.facts import facts
 from umbel_pool_prefork.frame import Said
 from umbel_pool_prefork.nursery import Nursery
 from umbel_pool_prefork.pace import AHEAD
-from umbel_pool_prefork.slot import REPRIEVE, SILENCE, Slot, await_ends
-from umbel_pool_prefork.watcher import Watcher, make_watcher
+from umbel_pool_prefork.slot import REPRIEVE, SILENCE, Slot
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ FAREWELL = 10.0
 
 
 class PreforkPool(Pool):
-    """Runs jobs in child processes that are forked from this one, with ``billiard``.
+    """Runs jobs in child processes that are forked from a server, itself forked from this process by ``open``.
 
     Each child has a socket pair and a page of shared memory of its own, and no lock or pipe that it shares with
     another: no child can harm its siblings, whenever and however it dies. The parent never waits for a child.
@@ -40,9 +41,10 @@ class PreforkPool(Pool):
 
     *Deaths.* The outcomes that a dead child has written are read first. The job that it ran gets ``WorkerLostError``,
     or ``TimeLimitExceeded`` or ``Terminated`` when the pool killed it for that; its staged jobs go to others. A new
-    child is forked at once. If ``nursery.STILLBORN_LIMIT`` in a row die before they are ready, the pool is broken and
-    ``collect`` raises ``PoolError`` from then on. ``PoolOptions.lost_wait`` is not needed: what a dead process wrote
-    can be read as soon as it is dead.
+    child is forked at once. If children die before they are ready ``nursery.STILLBORN_LIMIT`` times in a row, the pool
+    is broken and ``collect`` raises ``PoolError`` from then on. ``PoolOptions.lost_wait`` is not needed: what a dead
+    process wrote can be read as soon as it is dead. When the fork server dies, its children are killed with it; a new
+    server is forked, and all goes on as after the death of each of them.
 
     *What a job raises that it should not.* ``SystemExit`` and other exits end the job alone, with ``WorkerLostError``;
     any other exception gives a ``PoolError``; a result that ``marshal`` cannot carry gives a ``PoolError``. The child
@@ -65,11 +67,8 @@ class PreforkPool(Pool):
 
     def __init__(self) -> None:
         self._options = PoolOptions()
-        self._watcher: Watcher | None = None
         self._target = 0
-        self._slots: list[Slot] = []
-        self._parting: list[Slot] = []
-        self._by_file: dict[int, Slot] = {}
+        self._brood = Brood()
         self._backlog = Backlog()
         self._nursery: Nursery | None = None
         self._refused: list[Outcome] = []
@@ -77,7 +76,7 @@ class PreforkPool(Pool):
         self._frozen = False
 
     def open(self, size: int, execute: Callable[[Job], Any], wake: Callable[[], None], options: PoolOptions) -> None:
-        """Fork the children. Does not wait until they are ready.
+        """Fork the server, which forks the children. Does not wait until they are there.
 
         Raises:
             PoolError: the size is no positive number, or the system refuses.
@@ -89,17 +88,18 @@ class PreforkPool(Pool):
             max_jobs_per_child=options.max_jobs_per_child or None,
             max_memory_per_child=options.max_memory_per_child or None,
         )
-        self._nursery = Nursery(execute, options, self._abandon)
-        self._watcher = make_watcher(wake)
+        self._nursery = nursery = Nursery(execute, options, self._brood.abandon)
         gc.collect()
         gc.freeze()
         self._frozen = True
         try:
+            nursery.prepare()
+            watcher = self._brood.watch_over(wake)
             self.grow(size)
         except PoolError:
             self.terminate(timeout=1.0)
             raise
-        self._watcher.start()
+        watcher.start()
 
     @property
     def size(self) -> int:
@@ -123,7 +123,7 @@ class PreforkPool(Pool):
         """Take back jobs that have not begun, also those that a child holds already."""
         taken = self._backlog.withdraw(job_ids)
         wanted = set(job_ids).difference(taken)
-        for slot in self._slots:
+        for slot in self._brood.working:
             if wanted and any(job.id in wanted for job in slot.staged.values()):
                 reclaimed = slot.reclaim()
                 found = [job.id for job in reclaimed if job.id in wanted]
@@ -140,22 +140,17 @@ class PreforkPool(Pool):
             PoolError: children cannot be brought to life; says why the last one died.
         """
         collected = Collected()
-        watcher, nursery = self._watcher, self._nursery
-        if watcher is None or nursery is None:
+        nursery, watcher = self._nursery, self._brood.watcher
+        if nursery is None or watcher is None:
             return collected
         if nursery.broken is not None:
             raise nursery.broken
         collected.finished, self._refused = self._refused, collected.finished
-        for file in watcher.ready():
-            slot = self._by_file.get(file)
-            if slot is None:
-                continue
-            if file == slot.death_watch:
-                self._bury(slot, collected)
-            else:
-                self._read(slot, collected)
+        for slot in self._brood.ready():
+            self._read(slot, collected)
+        self._hear(nursery, collected)
         now = time.monotonic()
-        for slot in self._all():
+        for slot in self._brood:
             self._look(slot, now, collected)
         self._replace(nursery, now)
         self._assign()
@@ -167,10 +162,10 @@ class PreforkPool(Pool):
         nursery = self._nursery
         if nursery is None:
             return None
-        if nursery.broken is not None or self._refused:
+        if nursery.broken is not None or self._refused or (nursery.forker is not None and nursery.forker.heard):
             return 0.0
         now = time.monotonic()
-        due = min((slot.due(now, self._options.alive_timeout) for slot in self._all()), default=math.inf)
+        due = min((slot.due(now, self._options.alive_timeout) for slot in self._brood), default=math.inf)
         if self._wanting():
             due = min(due, nursery.due)
         return None if due == math.inf else max(0.0, due - now)
@@ -185,14 +180,14 @@ class PreforkPool(Pool):
             number = signal_number(signal)
         except ValueError as error:
             raise PoolError(f"job {job_id} cannot be cancelled: {error}") from error
-        for slot in self._all():
+        for slot in self._brood:
             running = slot.running()
             if running is not None and running[1].id == job_id:
                 return self._condemn(slot, running[0], Terminated(f"job {job_id} was ended by {signal}"), number)
         return False
 
     def grow(self, count: int = 1) -> None:
-        """Fork more children.
+        """Have more children forked. Does not wait until they are there.
 
         Raises:
             PoolError: the pool is closed, or the system refuses.
@@ -212,34 +207,16 @@ class PreforkPool(Pool):
         if count >= self._target:
             raise PoolError(f"a pool of {self._target} processes cannot shrink by {count}: one must stay")
         self._target -= count
-        surplus = len(self._slots) - self._target
-        for slot in sorted(self._slots, key=lambda slot: len(slot.staged))[: max(0, surplus)]:
+        surplus = len(self._brood.working) - self._target
+        for slot in sorted(self._brood.working, key=lambda slot: len(slot.staged))[: max(0, surplus)]:
             self._backlog.put_back(slot.reclaim())
             slot.dismiss()
-            self._part(slot)
+            self._brood.part(slot)
         self._assign()
 
     def info(self) -> dict[str, Any]:
         """Facts for people and remote control."""
-        now = time.monotonic()
-        running = {}
-        for slot in self._all():
-            found = slot.running()
-            if found is not None:
-                running[slot.pid] = {"job": found[1].id, "seconds": round(now - found[2], 3)}
-        return {
-            "implementation": "umbel-pool-prefork",
-            "max-concurrency": self._target,
-            "processes": [slot.pid for slot in self._slots],
-            "max-tasks-per-child": self._options.max_jobs_per_child or "N/A",
-            "max-memory-per-child": self._options.max_memory_per_child or "N/A",
-            "put-guarded-by-semaphore": False,
-            "timeouts": [0, 0],
-            "running": running,
-            "waiting": len(self._backlog),
-            "staged": sum(len(slot.staged) for slot in self._slots),
-            "seconds-per-job": round(self._backlog.pace.seconds, 6),
-        }
+        return facts(self._target, self._options, self._brood, self._backlog)
 
     def close(self) -> None:
         """Take no more jobs."""
@@ -250,31 +227,43 @@ class PreforkPool(Pool):
         self._closed = True
         self._target = 0
         self._backlog.clear()
-        slots = self._all()
+        slots = list(self._brood)
         for slot in slots:
             self._read(slot, Collected())
             slot.reclaim()
             slot.dismiss(now=slot.running() is not None)
             if slot.running() is not None:
                 slot.kill(signal.SIGTERM)
-        await_ends(slots, time.monotonic() + timeout)
+        self._await_ends(slots, time.monotonic() + timeout)
         for slot in slots:
             slot.kill()
-        await_ends(slots, time.monotonic() + 1.0)
-        watcher, self._watcher = self._watcher, None
-        if watcher is not None:
-            watcher.close()
+        self._await_ends(slots, time.monotonic() + 1.0)
         for slot in slots:
-            if slot.process.exitcode is None:
+            if not slot.ended:
                 logger.error("child %d could not be killed; it is left behind", slot.pid)
-            slot.close()
-        self._nursery = None
-        self._slots.clear()
-        self._parting.clear()
-        self._by_file.clear()
+                slot.close()
+        nursery, self._nursery = self._nursery, None
+        if nursery is not None:
+            nursery.lose()
+        self._brood.close()
         if self._frozen:
             self._frozen = False
             gc.unfreeze()
+
+    def _await_ends(self, slots: Sequence[Slot], deadline: float) -> None:
+        """Wait until all these have ended, or the monotonic deadline has come."""
+        nursery = self._nursery
+        while nursery is not None and any(not slot.ended for slot in slots):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return
+            if nursery.forker is not None:
+                nursery.forker.wait(left)
+                self._hear(nursery, Collected())
+            else:
+                time.sleep(0.005)
+                for slot in self._brood:
+                    self._read(slot, Collected(), math.inf)
 
     # What children say
 
@@ -282,7 +271,7 @@ class PreforkPool(Pool):
         """Take in what a child has written; write to it what it takes."""
         if slot.backlogged:
             slot.flush()
-            self._watch(slot)
+            self._brood.watch(slot)
         total, count, staged = 0.0, 0, slot.staged
         skipped: list[Job] = []
         for _, payload in slot.receive() if limit is None else slot.receive(limit):
@@ -303,18 +292,19 @@ class PreforkPool(Pool):
                 if job is not None:
                     skipped.append(job)
             else:
-                self._note(slot, said, value)
+                self._note(slot, said, number, value)
         self._backlog.put_back(skipped)
         if count:
             slot.done += count
             slot.touched = time.monotonic()
             self._backlog.pace.add(total, count)
-        if slot.mute:
-            self._mute(slot)
+        if slot.mute and not slot.ended:
+            self._mute(slot, collected)
 
-    def _note(self, slot: Slot, said: int, value: Any) -> None:
+    def _note(self, slot: Slot, said: int, number: int, value: Any) -> None:
         if said == Said.UP:
-            slot.up = True
+            # The child may be quicker to say that than the server.
+            slot.up, slot.pid = True, number
         elif said == Said.READY:
             slot.ready = True
             if self._nursery is not None:
@@ -324,19 +314,60 @@ class PreforkPool(Pool):
         elif said == Said.LEAVING:
             slot.leaving = True
             self._backlog.put_back(slot.reclaim())
-            self._part(slot)
+            self._brood.part(slot)
 
-    def _mute(self, slot: Slot) -> None:
+    def _mute(self, slot: Slot, collected: Collected) -> None:
         """A child's socket has ended. Its process is ending too, or its job has closed the socket."""
-        if self._watcher is not None:
-            self._watcher.unwatch(slot.connection.fileno())
+        if slot.orphan:
+            self._bury(slot, None, collected)
+            return
+        self._brood.unwatch(slot.connection.fileno())
         if slot.deadline is None:
             slot.deadline = time.monotonic() + (FAREWELL if slot.leaving else SILENCE)
 
-    def _bury(self, slot: Slot, collected: Collected) -> None:
+    # What the fork server says
+
+    def _hear(self, nursery: Nursery, collected: Collected) -> None:
+        """Take in which children were born and which have ended."""
+        forker = nursery.forker
+        if forker is None:
+            return
+        for said, number, value in forker.receive():
+            slot = self._brood.numbered(number)
+            if slot is None:
+                continue
+            if said == Said.BORN:
+                slot.pid = value
+            elif said == Said.BARREN:
+                slot.complaint = value
+                self._bury(slot, None, collected)
+            elif said == Said.ENDED:
+                self._bury(slot, value, collected)
+        if forker.lost:
+            self._orphan(nursery, collected)
+
+    def _orphan(self, nursery: Nursery, collected: Collected) -> None:
+        """The fork server has ended, and takes its children along. What each of them has written counts, so each is
+        gone only when its socket ends.
+        """
+        if nursery.forker is not None:
+            self._brood.unwatch(nursery.forker.fileno())
+        said = f"the process that forks children ended: {nursery.lose()}"
+        if not self._closed:
+            logger.error("%s", said)
+        now = time.monotonic()
+        nursery.stillborn(said, now)
+        for slot in self._brood:
+            slot.orphan = True
+            slot.complaint = slot.complaint or said
+            slot.deadline = now + SILENCE
+            slot.kill()
+            self._read(slot, collected, math.inf)
+
+    def _bury(self, slot: Slot, code: int | None, collected: Collected) -> None:
         """A child's process has ended."""
+        slot.ended, slot.code = True, code
         self._read(slot, collected, math.inf)
-        code = slot.process.exitcode
         begun = slot.stamp.begun
         left = []
         for number, job in slot.staged.items():
@@ -352,17 +383,9 @@ class PreforkPool(Pool):
         self._backlog.put_back(left)
         if not slot.leaving:
             logger.log(logging.INFO if slot.verdict is not None else logging.ERROR, "%s", slot.death_text())
-            if not slot.ready and self._nursery is not None:
-                self._nursery.stillborn(slot.death_text())
-        for file in (slot.connection.fileno(), slot.death_watch):
-            if self._watcher is not None:
-                self._watcher.unwatch(file)
-            self._by_file.pop(file, None)
-        for slots in (self._slots, self._parting):
-            if slot in slots:
-                slots.remove(slot)
-        if code is None:
-            logger.warning("another part of this program has taken the exit status of child %d", slot.pid)
+            if not slot.ready and not slot.orphan and self._nursery is not None:
+                self._nursery.stillborn(slot.death_text(), slot.born)
+        self._brood.remove(slot)
         slot.close()
 
     # What is due
@@ -370,6 +393,9 @@ class PreforkPool(Pool):
     def _look(self, slot: Slot, now: float, collected: Collected) -> None:
         """Tell of jobs begun, enforce limits, and take back jobs from a child that is held up."""
         if slot.deadline is not None and now >= slot.deadline:
+            if slot.orphan:
+                self._bury(slot, None, collected)
+                return
             self._give_up(slot, "it went on without its connection to the pool, or took too long to leave")
         elif not slot.up and slot.deadline is None and now - slot.born >= self._options.alive_timeout:
             self._give_up(slot, f"it had not reported within {self._options.alive_timeout} s")
@@ -377,7 +403,7 @@ class PreforkPool(Pool):
         if not staged:
             if slot.leaving and slot.deadline is None:
                 slot.deadline = now + FAREWELL
-            if slot.verdict is not None and now - slot.touched >= REPRIEVE and slot.process.exitcode is None:
+            if slot.verdict is not None and now - slot.touched >= REPRIEVE:
                 slot.verdict = None
             if slot.silent and slot.stamp.begun >= slot.sent:
                 slot.silent = False
@@ -405,6 +431,8 @@ class PreforkPool(Pool):
     def _give_up(self, slot: Slot, complaint: str) -> None:
         slot.complaint = slot.complaint or complaint
         slot.deadline = math.inf
+        if not slot.pid and self._nursery is not None and self._nursery.forker is not None:
+            self._nursery.forker.crush()
         slot.kill()
 
     def _condemn(self, slot: Slot, number: int, error: PoolError, by: int) -> bool:
@@ -421,7 +449,7 @@ class PreforkPool(Pool):
         return True
 
     def _wanting(self) -> bool:
-        return len(self._slots) < self._target and (not self._closed or len(self._backlog) > 0)
+        return len(self._brood.working) < self._target and (not self._closed or len(self._backlog) > 0)
 
     def _replace(self, nursery: Nursery, now: float) -> None:
         """Fork children in place of those gone."""
@@ -430,45 +458,22 @@ class PreforkPool(Pool):
                 self._add(nursery)
             except PoolError as error:
                 logger.error("a child process could not be replaced: %s", error)
-                nursery.stillborn(str(error))
+                nursery.stillborn(str(error), now)
 
     def _add(self, nursery: Nursery) -> None:
-        slot = nursery.bear()
-        self._slots.append(slot)
-        for file in (slot.death_watch, slot.connection.fileno()):
-            self._by_file[file] = slot
-            if self._watcher is not None:
-                self._watcher.watch(file)
-
-    def _abandon(self) -> None:
-        """In a new child: close what belongs to the pool."""
-        if self._watcher is not None:
-            self._watcher.abandon()
-        for slot in self._all():
-            slot.abandon()
-
-    def _part(self, slot: Slot) -> None:
-        if slot in self._slots:
-            self._slots.remove(slot)
-            self._parting.append(slot)
+        self._brood.add(nursery.bear(self._brood.indexes()))
+        if nursery.forker is not None:
+            self._brood.watch_file(nursery.forker.fileno())
 
     def _assign(self) -> None:
         """Send waiting jobs to children that have room."""
         if not self._backlog:
             return
-        refused = self._backlog.share_out(self._slots, self._options.max_jobs_per_child)
+        refused = self._backlog.share_out(self._brood.working, self._options.max_jobs_per_child)
         self._refused += [Outcome(job.id, error=error) for job, error in refused]
-        for slot in self._slots:
+        for slot in self._brood.working:
             if slot.backlogged:
-                self._watch(slot)
-
-    def _watch(self, slot: Slot) -> None:
-        """For what it writes; and for room to write to it, while there is more to send."""
-        if self._watcher is not None:
-            self._watcher.watch(slot.connection.fileno(), writable=slot.backlogged)
-
-    def _all(self) -> list[Slot]:
-        return [*self._slots, *self._parting]
+                self._brood.watch(slot)
 
 
 def _outcome(job_id: int, said: int, value: Any) -> Outcome:

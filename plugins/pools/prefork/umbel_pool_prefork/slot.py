@@ -5,18 +5,16 @@ from __future__ import annotations
 import logging
 import math
 import os
-import select
 import signal
 import socket
 import time
 from collections import deque
-from collections.abc import Sequence
-
-from billiard.process import BaseProcess
+from collections.abc import Callable, Sequence
 
 from umbel_kernel.errors import PoolError
 from umbel_kernel.spi.pool import Job
 from umbel_pool_prefork.death import exit_text
+from umbel_pool_prefork.forker import Forker
 from umbel_pool_prefork.frame import Frames, pack_jobs
 from umbel_pool_prefork.pace import AHEAD
 from umbel_pool_prefork.stamp import Stamp
@@ -40,7 +38,16 @@ _SEND_FLAGS = getattr(socket, "MSG_NOSIGNAL", 0)
 class Slot:
     """The pool's end of one child: its process, its socket, and the jobs it holds.
 
+    Args:
+        number: by which the fork server calls it.
+        index: of its place among the children that work.
+        free: gives its stamp back.
+
     Attributes:
+        pid: of its process; 0 until the fork server has told it.
+        ended: the process has ended.
+        code: its exit code, once it has; None when nobody knows.
+        orphan: the fork server is gone, so nobody will tell of its end.
         staged: by number, the jobs sent and not ended, the running one first.
         sent: number of the last job sent.
         told: number of the last job that ``collect`` told of as begun.
@@ -51,13 +58,25 @@ class Slot:
         verdict: number of a job that the pool has decided to end by ending the child, and the outcome it gets.
     """
 
-    def __init__(self, process: BaseProcess, connection: socket.socket, stamp: Stamp) -> None:
-        self.process = process
-        self.pid: int = process.pid
+    def __init__(
+        self,
+        number: int,
+        index: int,
+        connection: socket.socket,
+        stamp: Stamp,
+        forker: Forker,
+        free: Callable[[], None],
+    ) -> None:
+        self.number = number
+        self.index = index
+        self.pid = 0
         self.connection = connection
         self.stamp = stamp
+        self.ended = self.orphan = False
+        self.code: int | None = None
+        self._forker = forker
+        self._free = free
         self.born = self.touched = time.monotonic()
-        self.death_watch = os.pidfd_open(self.pid) if hasattr(os, "pidfd_open") else process.sentinel
         self.staged: dict[int, Job] = {}
         self.sent = self.told = self.done = self.softened = 0
         self.up = self.ready = self.leaving = self.silent = self.mute = False
@@ -70,7 +89,7 @@ class Slot:
     @property
     def usable(self) -> bool:
         """Whether it may be given jobs."""
-        return self.ready and not (self.leaving or self.silent or self.mute or self.verdict is not None)
+        return self.ready and not (self.orphan or self.leaving or self.silent or self.mute or self.verdict is not None)
 
     @property
     def backlogged(self) -> bool:
@@ -167,7 +186,11 @@ class Slot:
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         """Send a signal, if the process is still there."""
-        if self.process.exitcode is None:
+        if self.ended:
+            return
+        if not self.orphan:
+            self._forker.kill(self.number, number)
+        elif self.pid:
             try:
                 os.kill(self.pid, number)
             except ProcessLookupError:
@@ -187,31 +210,15 @@ class Slot:
 
     def death_text(self) -> str:
         """How the child ended, in words."""
-        code = self.process.exitcode
-        said = f"process {self.pid} ended: {exit_text(code)}"
-        if code == -signal.SIGKILL and self.verdict is None and not self.complaint:
+        if not self.pid and self.complaint:
+            return self.complaint
+        said = f"process {self.pid or 'at birth'} ended: {exit_text(self.code)}"
+        if self.code == -signal.SIGKILL and self.verdict is None and not self.complaint:
             said += "; if nobody sent that, the system was out of memory: see its log"
         return f"{said}; {self.complaint}" if self.complaint else said
 
     def close(self) -> None:
-        """Free everything of a child that has ended."""
-        self.abandon()
-        if self.process.exitcode is not None:
-            self.process.close()
-        self.stamp.close()
-
-    def abandon(self) -> None:
-        """Close the descriptors; also in a fork that has no use for them."""
+        """Free everything of a child that has ended. One that could not be killed may go on to write to its stamp."""
         self.connection.close()
-        if self.death_watch != self.process.sentinel:
-            os.close(self.death_watch)
-
-
-def await_ends(slots: Sequence[Slot], deadline: float) -> None:
-    """Wait until the processes of all slots have ended, or the monotonic deadline has come."""
-    alive = [slot for slot in slots if slot.process.exitcode is None]
-    while alive and (left := deadline - time.monotonic()) > 0:
-        poll = select.poll()
-        poll.register(alive[0].death_watch, select.POLLIN)
-        poll.poll(min(left, 0.1) * 1000)
-        alive = [slot for slot in alive if slot.process.exitcode is None]
+        if self.ended:
+            self._free()

@@ -1,18 +1,62 @@
-"""The page of memory that the pool shares with one child."""
+"""The memory that the pool shares with its children, a few words for each."""
 
 from __future__ import annotations
 
 import mmap
 import threading
 
+from umbel_kernel.errors import PoolError
+
 _SINCE, _BEGUN, _VOID, _SOFT = range(4)
+_WORDS = 4
+
+SIZE = 64
+"""Bytes a stamp takes: a cache line, so that children do not slow each other down."""
+
+MOST = 65536
+"""How many children there can be at once. Memory is taken by the page, as stamps are used."""
+
+
+class Stamps:
+    """The stamps of all children, in memory that every fork shares."""
+
+    def __init__(self, most: int = MOST) -> None:
+        self._map = mmap.mmap(-1, most * SIZE)
+        self._most = most
+        self._fresh = 0
+        self._free: list[int] = []
+
+    def take(self) -> tuple[int, Stamp]:
+        """In the pool: a stamp that nobody uses, all zero, and its place.
+
+        Raises:
+            PoolError: all are used.
+        """
+        if self._free:
+            place = self._free.pop()
+        elif self._fresh < self._most:
+            place = self._fresh
+            self._fresh += 1
+        else:
+            raise PoolError(f"a pool has at most {self._most} processes")
+        stamp = self.at(place)
+        stamp.words[0:_WORDS] = _ZEROS
+        return place, stamp
+
+    def give_back(self, place: int) -> None:
+        """In the pool: the child at a place has ended."""
+        self._free.append(place)
+
+    def at(self, place: int) -> Stamp:
+        """The stamp at a place."""
+        return Stamp(memoryview(self._map)[place * SIZE : (place + 1) * SIZE])
 
 
 class Stamp:
     """Says what a child runs and since when, and which staged jobs it must not begin; no system call, no lock.
 
     A child numbers the jobs that it reads from its socket 1, 2, 3, …, and so does the pool as it writes them. Each word
-    of the page has one writer:
+    of it has one writer:
 
     ======  ======  =================================================
     word    writer  meaning
@@ -30,11 +74,9 @@ class Stamp:
     took for begun.
     """
 
-    def __init__(self) -> None:
-        self._map = mmap.mmap(-1, mmap.PAGESIZE)
-        self._view = memoryview(self._map)
-        self.words = self._view.cast("Q")
-        self.times = self._view.cast("d")
+    def __init__(self, line: memoryview) -> None:
+        self.words = line.cast("Q")
+        self.times = line.cast("d")
         self._barrier = threading.Lock()
 
     def begin(self, number: int, now: float) -> bool:
@@ -77,9 +119,5 @@ class Stamp:
         self._barrier.acquire()
         self._barrier.release()
 
-    def close(self) -> None:
-        """Give the page back."""
-        self.words.release()
-        self.times.release()
-        self._view.release()
-        self._map.close()
+
+_ZEROS = memoryview(bytes(8 * _WORDS)).cast("Q")

@@ -25,6 +25,9 @@ class SoloPool(Pool):
 
     Who begins a job and who withdraws it is settled by one atomic ``dict.pop``: only one side gets it.
 
+    With nothing to run it leads the loop, if ``PoolOptions.lead`` lets it: it then takes a job, runs it and settles it
+    without a change of threads.
+
     What a job raises that it should not:
 
     - ``SystemExit`` ends the job alone: its outcome has ``WorkerLostError``, and the pool goes on.
@@ -33,7 +36,7 @@ class SoloPool(Pool):
     - Any other exception gives a ``PoolError`` with it as cause.
     """
 
-    capabilities: ClassVar[frozenset[PoolCapability]] = frozenset({PoolCapability.MAIN_THREAD})
+    capabilities: ClassVar[frozenset[PoolCapability]] = frozenset({PoolCapability.MAIN_THREAD, PoolCapability.LEADS})
 
     def __init__(self) -> None:
         self._jobs: deque[Job] = deque()
@@ -147,11 +150,13 @@ class SoloPool(Pool):
 
     def _run(self) -> None:
         jobs, unbegun, begun, ended = self._jobs, self._unbegun, self._begun, self._ended
-        execute, wake = self._execute, self._wake
+        execute, wake, lead = self._execute, self._wake, self._options.lead
         while not self._stopped:
             try:
                 job = jobs.popleft()
             except IndexError:
+                if lead is not None and lead():
+                    continue
                 if not self._park():
                     return
                 continue

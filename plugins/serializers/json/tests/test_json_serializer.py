@@ -20,6 +20,7 @@ from umbel_kernel.errors import DecodeError, EncodeError
 from umbel_serializer_json import JsonSerializer, register_type
 from umbel_serializer_json import serializer as serializer_module
 from umbel_serializer_json import tags as tags_module
+from umbel_serializer_json.depth import DEEPEST, nests_too_deeply
 
 json_serializer = JsonSerializer()
 
@@ -194,3 +195,30 @@ def test_without_a_c_encoder_the_bytes_are_the_same(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(serializer_module.json.encoder, "c_make_encoder", None)
     slow = serializer_module._make_encode()
     assert slow([TASK_BODY, *TAGGED]).encode() == json_serializer.dumps([TASK_BODY, *TAGGED])
+
+
+def _nested(levels: int) -> bytes:
+    return b"[" * levels + b"]" * levels
+
+
+@pytest.mark.parametrize(
+    ("text", "too_deep"),
+    [
+        (_nested(DEEPEST), False),
+        (_nested(DEEPEST + 1), True),
+        (b'{"a":' * (DEEPEST + 1) + b"1" + b"}" * (DEEPEST + 1), True),
+        (b"[" + b"[1]," * 5_000 + b"[]]", False),
+        (b'["' + b"[" * 5_000 + b'"]', False),
+        (b'["\\"' + b"[" * 5_000 + b'"]', False),
+        (b'["\\\\", "' + b"]" * 5_000 + b'", ' + _nested(DEEPEST) + b"]", True),
+        (b'["' + b"]" * 5_000 + b'", ' + _nested(DEEPEST) + b"]", True),
+        (b"[" * 3_000_000, True),
+    ],
+)
+def test_depth_is_known_before_anything_is_parsed(text: bytes, too_deep: bool) -> None:
+    assert nests_too_deeply(text) is too_deep
+
+
+def test_what_nests_a_thousand_levels_deep_is_refused_on_every_python() -> None:
+    with pytest.raises(DecodeError, match="too deeply"):
+        JsonSerializer().loads(_nested(1_100))

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import json.encoder
+import sys
 from collections.abc import Callable
 from typing import Any, ClassVar
 
 from umbel_kernel.errors import DecodeError, EncodeError
 from umbel_kernel.spi.serializer import Serializer
+from umbel_serializer_json.depth import DEEPEST, nests_too_deeply
 from umbel_serializer_json.tags import TYPE, from_plain, to_plain
 
 _TAG = f'"{TYPE}"'.encode()
 _PLAIN = json.JSONDecoder()
 _TAGGED = json.JSONDecoder(object_hook=from_plain)
+# Older decoders stop at about a thousand levels by themselves; newer ones go on to the end of the thread's stack.
+_UNLIMITED = sys.version_info >= (3, 12)
 _SAMPLE = [[1, -2.5, "é\n"], {"a": None, "b": True}, {}]
 
 
@@ -77,6 +81,8 @@ class JsonSerializer(Serializer):
 
     def loads(self, data: bytes) -> Any:
         """See ``Serializer.loads``."""
+        if _UNLIMITED and nests_too_deeply(data):
+            raise DecodeError(f"JSON that nests too deeply: more than {DEEPEST} levels")
         try:
             # A hook costs a Python call for each object, so it is used only where a tag can be.
             return _decode(_TAGGED if _TAG in data else _PLAIN, data.decode())

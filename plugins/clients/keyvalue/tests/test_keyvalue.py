@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 
-from umbel_kernel.spi.key_value import KeyValueBackend
+from umbel_client_keyvalue import KeyValueBackend
 from umbel_kernel.url import URL
 from umbel_testkit.backend import BackendConformance, json_state_of
 

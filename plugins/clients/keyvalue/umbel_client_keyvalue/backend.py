@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from umbel_kernel.clock import SYSTEM_CLOCK, Clock
-from umbel_kernel.spi.backend import READY_STATES, Backend, BackendCapability, ChordPart, Record
+from umbel_kernel.spi.backend import CHORD_CLAIM, READY_STATES, Backend, BackendCapability, ChordPart, Record
 from umbel_kernel.url import URL
 
 
@@ -96,11 +96,61 @@ class KeyValueBackend(Backend):
 
     def chord_part(self, part: ChordPart, *, timeout: float = 5.0) -> list[bytes] | None:
         """Each part has a key of its own, and whoever finds them all asks a counter whether it is the first."""
-        base = f"{self.group_prefix}{part.group_id}."
+        base = self._base(part.group_id)
         keys = [f"{base}{index}" for index in range(part.size)]
-        self.set({f"{base}{part.index}": part.body}, expires=part.expires, timeout=timeout)
-        bodies = [body for body in self.get(keys, timeout=timeout) if body is not None]
-        if len(bodies) < part.size or self.increment(f"{base}done", expires=part.expires, timeout=timeout) != 1:
+        ended, claim, kept = self.get([f"{base}end", f"{base}claim", keys[part.index]], timeout=timeout)
+        if ended is not None:
             return None
-        self.delete(keys, timeout=timeout)
+        if claim is None and (kept is None or _gives_way(kept, part)):
+            value = b"%d %d %s" % (part.fence, part.state == "SUCCESS", part.body)
+            self.set({keys[part.index]: value}, expires=part.expires, timeout=timeout)
+        bodies = [value.split(b" ", 2)[2] for value in self.get(keys, timeout=timeout) if value is not None]
+        if len(bodies) < part.size:
+            return None
+        if claim is None and self.increment(f"{base}done", expires=part.expires, timeout=timeout) != 1:
+            claim = self._appears(f"{base}claim", timeout)
+        if claim is not None:
+            place, _, until, run = claim.decode().split(" ", 3)
+            if int(place) != part.index and run != part.run and self._clock.time() < float(until):
+                return None
+        mine = f"{part.index} {part.size} {self._clock.time() + CHORD_CLAIM} {part.run}"
+        self.set({f"{base}claim": mine.encode()}, expires=part.expires, timeout=timeout)
         return bodies
+
+    def chord_end(self, group_id: str, run: str, *, expires: float | None, timeout: float = 5.0) -> bool:
+        """The first to count is the one that counts."""
+        base = self._base(group_id)
+        ended, claim = self.get([f"{base}end", f"{base}claim"], timeout=timeout)
+        if ended is None and self.increment(f"{base}ends", expires=expires, timeout=timeout) != 1:
+            ended = self._appears(f"{base}end", timeout)
+        if ended is not None:
+            return ended == run.encode()
+        self.set({f"{base}end": run.encode()}, expires=expires, timeout=timeout)
+        if claim is not None:
+            self.delete([f"{base}{index}" for index in range(int(claim.split(b" ")[1]))], timeout=timeout)
+        return True
+
+    def begin_chord(self, group_id: str, size: int, *, expires: float | None, timeout: float = 5.0) -> None:
+        """What a header of this name has left is dropped when it has ended."""
+        base = self._base(group_id)
+        if self.get([f"{base}end"], timeout=timeout)[0] is not None:
+            names = [*range(size), "end", "ends", "claim", "done"]
+            self.delete([f"{base}{name}" for name in names], timeout=timeout)
+
+    def _base(self, group_id: str) -> str:
+        return f"{self.group_prefix}{group_id}."
+
+    def _appears(self, key: str, timeout: float) -> bytes | None:
+        """What another is about to set; None when it does not, since its process has died."""
+        for _ in range(20):
+            found = self.get([key], timeout=timeout)[0]
+            if found is not None:
+                return found
+            self._sleep(0.01)
+        return None
+
+
+def _gives_way(kept: bytes, part: ChordPart) -> bool:
+    """Whether a part that was kept is to be replaced by another of its index."""
+    fence, success, _ = kept.split(b" ", 2)
+    return int(fence) <= part.fence and (success == b"0" or part.state == "SUCCESS")

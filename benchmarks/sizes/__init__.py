@@ -1,0 +1,1 @@
+"""The bytes that the messages of workflows take in the broker."""

@@ -161,9 +161,25 @@ class SentinelGroup:
             logs = [each.log.read_text()[-2000:] for each in self.everyone]
             raise AssertionError("\n".join((str(error), *said, *logs))) from error
 
+    @property
+    def epoch(self) -> int:
+        """Grows with each new master."""
+        return int(_pairs(self.ask(self.sentinels[0], "sentinel", "master", self.name)).get("config-epoch", "0"))
+
+    def fail_over(self) -> None:
+        """Have the sentinels choose another master. They give up when the machine is too slow for them: ask again."""
+        before = self.epoch
+
+        def done() -> bool:
+            if self.epoch > before:
+                return self.master() is not None
+            self.ask(self.sentinels[0], "sentinel", "failover", self.name)
+            return False
+
+        self.wait(done, "no failover")
+
     def _complete(self, master: str, replicas: str) -> bool:
-        words = master.split("\n")
-        said = dict(zip(words[::2], words[1::2], strict=False))
+        said = _pairs(master)
         if "master-link-status\nok\n" not in replicas:
             return False  # it has nothing yet, so it could not be the next master
         return (said.get("num-slaves"), said.get("num-other-sentinels"), said.get("flags")) == ("1", "2", "master")
@@ -176,7 +192,7 @@ class SentinelGroup:
 
     def wait(self, done: Callable[[], Any], what: str) -> None:
         """Wait for a condition."""
-        end = time.monotonic() + 20
+        end = time.monotonic() + 40
         while not done():
             assert time.monotonic() < end, what
             time.sleep(0.05)
@@ -185,6 +201,11 @@ class SentinelGroup:
         """End them all."""
         for server in self.everyone:
             server.stop()
+
+
+def _pairs(answer: str) -> dict[str, str]:
+    words = answer.split("\n")
+    return dict(zip(words[::2], words[1::2], strict=False))
 
 
 def free_port() -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -20,7 +20,7 @@ class PoolCapability(enum.StrEnum):
     TERMINATE = "terminate"  # ``cancel`` ends a running job
     RECYCLE = "recycle"  # ``max_jobs_per_child`` and ``max_memory_per_child`` are kept
     RESIZE = "resize"
-    ASYNC = "async"  # ``execute`` may be a coroutine function and runs in an event loop
+    ASYNC = "async"  # what ``PoolOptions.coroutine`` makes of jobs runs side by side in an event loop
     PROCESSES = "processes"  # jobs run in other processes: a crash of one leaves the worker alive
     MAIN_THREAD = "main_thread"  # jobs run in the thread that calls ``drive``; the worker's loop gets another
     LEADS = "leads"  # a thread of it that has nothing to run calls ``PoolOptions.lead``
@@ -38,6 +38,7 @@ class Job:
     context: dict[str, Any] = field(default_factory=dict)  # what else the framework wants to have there
     soft_limit: float | None = None  # seconds of running after which ``SoftTimeLimitExceeded`` is raised inside
     hard_limit: float | None = None  # seconds of running after which the job is killed
+    cancelled: bool = False  # nobody wants it any more: set by the worker while it runs, for jobs that ask
 
 
 @dataclass(slots=True)
@@ -66,6 +67,14 @@ class PoolOptions:
     """How to run the pool. ``initialize`` is called once where jobs will run (in each child, after the fork) before the
     first, ``finalize`` there after the last, on an orderly end. ``lead`` turns the worker's loop once, which calls the
     pool; it returns whether to look for jobs again, or else to wait for ``submit``, even if that brings none.
+
+    ``coroutine`` is for pools with ``ASYNC``: it makes what runs a job in an event loop, or None of one that is for
+    ``execute``, which must not hold up that loop. It is quick; what it makes raises as little as ``execute``. Soft
+    limits are raised at an ``await``, once; hard ones and ``cancel`` cancel, and whoever swallows that is left behind.
+
+    ``interrupt`` is asked where a job runs before a pool raises an error in the middle of ``execute``; it returns
+    whether it raises that itself at a better place, as in the coroutine that runs there. Callable from any thread and
+    from a signal handler.
     """
 
     max_jobs_per_child: int | None = None  # replace a child after so many jobs; None for never
@@ -76,6 +85,9 @@ class PoolOptions:
     initialize: Callable[[], None] | None = None
     lead: Callable[[], bool] | None = None
     finalize: Callable[[], None] | None = None
+    coroutine: Callable[[Job], Coroutine[Any, Any, Any] | None] | None = None
+    interrupt: Callable[[int, Exception], bool] | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)  # values of ``Pool.settings`` by their names
 
 
 class Pool(ABC):
@@ -128,6 +140,12 @@ class Pool(ABC):
             NotSupported: without ``TERMINATE``.
         """
         raise NotSupported(f"{type(self).__name__} cannot end a running job; use a pool of processes")
+
+    def flag(self, job_id: int) -> bool:
+        """A running job was set to ``cancelled``: let it know where it runs. Returns whether it can. Default: it sees
+        that itself, for a pool whose jobs are the objects that were submitted.
+        """
+        return True
 
     def grow(self, count: int = 1) -> None:
         """Add slots. Only with ``RESIZE``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -56,6 +57,7 @@ class PoolCase:
         size: int = 2,
         execute: Callable[..., Any] = jobs.execute,
         options: PoolOptions | None = None,
+        coroutines: bool = False,
     ) -> None:
         """Open a pool, run the loop, and end the pool.
 
@@ -63,6 +65,9 @@ class PoolCase:
         """
         pool = self.pool_class()
         driver = Driver(pool, self.patience)
+        options = options or PoolOptions()
+        if coroutines and PoolCapability.ASYNC in pool.capabilities:
+            options = replace(options, coroutine=jobs.coroutine)
 
         def whole() -> None:
             try:
@@ -72,14 +77,14 @@ class PoolCase:
                 pool.terminate()
 
         if PoolCapability.MAIN_THREAD not in pool.capabilities:
-            pool.open(size, execute, driver.wake, options or PoolOptions())
+            pool.open(size, execute, driver.wake, options)
             whole()
             return
         opened = threading.Event()
 
         def beside() -> None:
             try:
-                pool.open(size, execute, driver.wake, options or PoolOptions())
+                pool.open(size, execute, driver.wake, options)
             finally:
                 opened.set()
             whole()
@@ -97,6 +102,7 @@ def looped(
     execute: Callable[..., Any] = jobs.execute,
     needs: Collection[PoolCapability] = (),
     options: Callable[[PoolCase], PoolOptions] | None = None,
+    coroutines: bool = False,
 ) -> Callable[[Callable[[S, Driver], None]], Callable[[S], None]]:
     """Make a test of a function that plays the worker's loop on an open pool.
 
@@ -104,6 +110,7 @@ def looped(
         size: how many slots the pool is asked for.
         needs: capabilities without which the test is skipped.
         options: makes the pool's options out of the test case.
+        coroutines: a pool with ``ASYNC`` is given coroutines where there are some.
     """
 
     def decorate(function: Callable[[S, Driver], None]) -> Callable[[S], None]:
@@ -116,6 +123,7 @@ def looped(
                 size=size,
                 execute=execute,
                 options=options(self) if options is not None else None,
+                coroutines=coroutines,
             )
 
         # Not functools.wraps: pytest would look through it and ask for a fixture named like the driver's parameter.

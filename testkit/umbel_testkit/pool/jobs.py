@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,11 @@ def gate(job: Job) -> Any:
     while not Path(job.context["gate"]).exists():
         time.sleep(PAUSE)
     return os.getpid()
+
+
+def wait(job: Job) -> Any:
+    """As ``gate``, of which there is no coroutine."""
+    return gate(job)
 
 
 def catch(job: Job) -> Any:
@@ -93,7 +98,7 @@ def mark(job: Job) -> Any:
 
 ACTIONS: dict[str, Callable[[Job], Any]] = {
     action.__name__: action
-    for action in (echo, describe, pid, nap, gate, catch, ignore, leave, kill, fail, swell, mark)
+    for action in (echo, describe, pid, nap, gate, wait, catch, ignore, leave, kill, fail, swell, mark)
 }
 
 
@@ -102,10 +107,79 @@ def execute(job: Job) -> Any:
     return ACTIONS[job.headers["do"]](job)
 
 
-async def execute_async(job: Job) -> Any:
-    """What the suites give to ``open`` of a pool with ``ASYNC``: sleeps without holding up others."""
+async def nap_async(job: Job) -> Any:
+    """As ``nap``, without holding up others."""
     await asyncio.sleep(job.context["seconds"])
+    return "rested"
+
+
+async def gate_async(job: Job) -> Any:
+    """As ``gate``."""
+    while not Path(job.context["gate"]).exists():
+        await asyncio.sleep(PAUSE)
+    return os.getpid()
+
+
+async def catch_async(job: Job) -> Any:
+    """As ``catch``."""
+    try:
+        await gate_async(job)
+    except SoftTimeLimitExceeded as error:
+        return ["soft", list(error.args)]
+    return "in time"
+
+
+async def ignore_async(job: Job) -> Any:
+    """As ``ignore``."""
+    while True:
+        try:
+            return await gate_async(job)
+        except SoftTimeLimitExceeded:
+            continue
+
+
+async def swallow_async(job: Job) -> Any:
+    """Wait as ``gate`` does, however often it is cancelled."""
+    while True:
+        try:
+            return await gate_async(job)
+        except (SoftTimeLimitExceeded, asyncio.CancelledError):
+            continue
+
+
+async def fail_async(job: Job) -> Any:
+    """Raise, which the framework's coroutines never do."""
+    raise ValueError("a coroutine raised")
+
+
+async def exit_async(job: Job) -> Any:
+    """Ask the process to end, in a task of its own that nobody waits for."""
+
+    async def leave() -> None:
+        raise SystemExit(3)
+
+    job.context["left"] = asyncio.ensure_future(leave())
+    await asyncio.sleep(PAUSE)
+    return "stayed"
+
+
+async def echo_async(job: Job) -> Any:
+    """As ``echo``, without waiting for anything."""
     return job.body
+
+
+COROUTINES: dict[str, Callable[[Job], Coroutine[Any, Any, Any]]] = {
+    action.__name__.removesuffix("_async"): action
+    for action in (
+        nap_async, gate_async, catch_async, ignore_async, swallow_async, fail_async, exit_async, echo_async
+    )
+}  # fmt: skip
+
+
+def coroutine(job: Job) -> Coroutine[Any, Any, Any] | None:
+    """What the suites give to a pool with ``ASYNC`` as ``PoolOptions.coroutine``: does what the header ``do`` says."""
+    make = COROUTINES.get(job.headers["do"])
+    return None if make is None else make(job)
 
 
 def note(path: str) -> None:

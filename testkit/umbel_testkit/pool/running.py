@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import operator
-import time
 
 from umbel_kernel.errors import PoolError
 from umbel_kernel.setting import Setting
@@ -134,13 +133,6 @@ class RunningSuite(PoolCase):
         assert pids <= set(self.noted()), "a process ran a job without initialize"
         if PoolCapability.PROCESSES in driver.pool.capabilities:
             assert all(self.noted().count(pid) == 1 for pid in pids), "initialize was called twice in one process"
-
-    @looped(size=50, execute=jobs.execute_async, needs=[PoolCapability.ASYNC])
-    def test_coroutines_run_side_by_side(self, driver: Driver) -> None:
-        began = time.monotonic()
-        ids = driver.submit("", 50, body=b"x", seconds=0.3)
-        assert driver.values(ids) == [b"x"] * 50
-        assert time.monotonic() - began < 0.3 * 50 / 4
 
 
 class Note:

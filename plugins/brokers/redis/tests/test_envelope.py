@@ -59,6 +59,32 @@ def test_any_bytes_are_read(raw: bytes) -> None:
     _read(raw)
 
 
+LONG = "x" * 4096
+
+
+@pytest.mark.parametrize("encoding", ["base64", "utf-8", None])
+@pytest.mark.parametrize(
+    "body", [LONG, f'"{LONG}', f"\\{LONG}", f'{LONG}"', f"ä{LONG}", f"{LONG}=", "A", {"in": LONG}, None, [LONG]]
+)
+@pytest.mark.parametrize("written", [json.dumps, lambda value: json.dumps(value, ensure_ascii=False, indent=1)])
+def test_a_long_envelope_is_read_as_a_short_one(encoding: Any, body: Any, written: Any) -> None:
+    found = json.loads(PACKED)
+    found["body"], found["properties"]["body_encoding"] = body, encoding
+    assert next(iter(found)) == "body"
+    found["headers"]["padding"] = LONG
+    # Where another member comes first, the body is not cut out.
+    told = []
+    for raw in (written(found).encode(), written({"headers": {}, **found}).encode()):
+        read = _read(raw)
+        told.append((read.body.replace(raw, b"as it is"), read.headers))
+    assert told[0] == told[1]
+
+
+def test_of_two_bodies_in_one_envelope_the_last_counts() -> None:
+    twice = json.dumps({"body": "A" * 4096})[:-1].encode() + b", " + PACKED[1:]
+    assert _read(twice).body == MESSAGE.body
+
+
 @given(JSON | TAGGED)
 def test_any_json_is_read(value: Any) -> None:
     _read(json.dumps(value).encode())

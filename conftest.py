@@ -146,9 +146,7 @@ class SentinelGroup:
         self.wait(lambda: self.ask(self.servers[1], *follow).startswith("OK"), "the replica does not follow")
         for server in self.sentinels:
             server.start()
-            hurry = ("info-period", "ask-period", "publish-period")
-            quick = ("sentinel", "debug", *(word for name in hurry for word in (name, "100")))
-            self.wait(lambda server=server, quick=quick: "OK" in self.ask(server, *quick), "a sentinel refuses")
+            self._set_pace(server, "info-period", 100, "ask-period", 100, "publish-period", 100)
         said: list[str] = []
 
         def complete() -> bool:
@@ -158,8 +156,19 @@ class SentinelGroup:
         try:
             self.wait(complete, "the sentinels did not find each other")
         except AssertionError as error:
-            logs = [each.log.read_text()[-2000:] for each in self.everyone]
-            raise AssertionError("\n".join((str(error), *said, *logs))) from error
+            raise AssertionError("\n".join((str(error), *said, *self._logs()))) from error
+        for server in self.sentinels:
+            # Within four periods the leader of a failover has to see that the replica is the master now; afterwards the
+            # others make it a replica again.
+            self._set_pace(server, "publish-period", 2000)
+
+    def _set_pace(self, server: RedisServer, *milliseconds: str | int) -> None:
+        """How often a sentinel does what, by Redis's names for it."""
+        words = ("sentinel", "debug", *map(str, milliseconds))
+        self.wait(lambda: "OK" in self.ask(server, *words), "a sentinel refuses")
+
+    def _logs(self) -> list[str]:
+        return [each.log.read_text()[-2000:] for each in self.everyone]
 
     @property
     def epoch(self) -> int:
@@ -176,7 +185,10 @@ class SentinelGroup:
             self.ask(self.sentinels[0], "sentinel", "failover", self.name)
             return False
 
-        self.wait(done, "no failover")
+        try:
+            self.wait(done, "no failover")
+        except AssertionError as error:
+            raise AssertionError("\n".join((str(error), *self._logs()))) from error
 
     def _complete(self, master: str, replicas: str) -> bool:
         said = _pairs(master)

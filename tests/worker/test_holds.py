@@ -399,7 +399,7 @@ def test_outcomes_that_wait_for_a_store_are_refused_too(made: Any, monkeypatch: 
 
 
 def test_what_waits_for_its_time_and_what_goes_back_is_forgotten(made: Any) -> None:
-    made.loop._parks = False
+    made.loop.parks = False
     made.app.send_task("late", countdown=600)
     send(made, 1)
     made.turn()

@@ -15,7 +15,7 @@ from umbel_kernel.spi.message import Message
 def made(rig: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A worker's loop on a broker whose holds last as long as the connection, and which cannot let messages wait."""
     found = rig(size=2)
-    found.loop._parks = False
+    found.loop.parks = False
     found.counts = None
     receive = found.consumer.receive
 

@@ -86,7 +86,7 @@ def test_more_are_held_while_tasks_are_short(rig: Any, app: Any) -> None:
 
 def test_what_waits_for_its_time_takes_no_room(rig: Any, app: Any) -> None:
     made = rig(size=2, multiplier=1)
-    made.loop._parks = False
+    made.loop.parks = False
     _send_due(made, 30, 600)
     for _ in range(30):
         made.turn()
@@ -98,7 +98,7 @@ def test_what_waits_for_its_time_takes_no_room(rig: Any, app: Any) -> None:
 
 def test_the_number_that_wait_for_their_time_can_be_limited(rig: Any, app: Any) -> None:
     made = rig(size=2, multiplier=2, eta_limit=4)
-    made.loop._parks = False
+    made.loop.parks = False
     _send_due(made, 30, 600)
     for _ in range(30):
         made.turn()
@@ -163,7 +163,7 @@ def test_counters_come_back_to_zero_whatever_becomes_of_jobs(rig: Any, app: Any)
 
 def test_giving_back_leaves_only_what_has_begun(rig: Any, app: Any) -> None:
     made = rig(size=2)
-    made.loop._parks = False
+    made.loop.parks = False
     _send_due(made, 1, 600)
     _send(app, 6, "early")
     made.loop.pace.mean, made.loop.pace.done = 0.01, 10_000

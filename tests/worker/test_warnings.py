@@ -10,15 +10,6 @@ from umbel import Umbel
 from umbel.model.exceptions import ConfigurationError
 
 
-def test_rate_limits_are_named(app: Umbel, running: Any, caplog: pytest.LogCaptureFixture) -> None:
-    @app.task(rate_limit="1/m")
-    def slow() -> None:
-        """Does nothing."""
-
-    running(app)
-    assert f"rate limits are not enforced yet; these tasks have one: {slow.name}" in caplog.text
-
-
 def test_settings_that_nobody_knows_are_named(app: Umbel, running: Any, caplog: pytest.LogCaptureFixture) -> None:
     app.conf.update(memory_lease=5.0, sqlite_leese=3)
     running(app)

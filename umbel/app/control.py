@@ -60,6 +60,10 @@ class Control:
             "revoke", {"task_id": task_id, "terminate": terminate, "signal": signal}, destination=destination
         )
 
+    def rate_limit(self, task_name: str, rate_limit: Any, destination: Sequence[str] | None = None) -> None:
+        """Change how often tasks of this name may begin in each worker, as in ``"10/m"``; 0 for no limit."""
+        self.broadcast("rate_limit", {"task_name": task_name, "rate_limit": rate_limit}, destination=destination)
+
     def shutdown(self, destination: Sequence[str] | None = None) -> None:
         """Tell the workers to end in good order."""
         self.broadcast("shutdown", {}, destination=destination)

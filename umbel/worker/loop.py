@@ -22,15 +22,17 @@ from umbel.worker.held import Held, Identity
 from umbel.worker.holds import LONGEST_HOLD, Holds
 from umbel.worker.lead import Lead
 from umbel.worker.lost import Lost
-from umbel.worker.pace import LONG, MOST, Pace
+from umbel.worker.pace import LONG, Pace
+from umbel.worker.rates import Rates
 from umbel.worker.refusing import Refusing
+from umbel.worker.room import Room
 from umbel.worker.settling import Settling
 from umbel.worker.shutdown import Ending, Shutdown
 from umbel.worker.timer import Timer
 from umbel_kernel.errors import UmbelError
 from umbel_kernel.spi.broker import Broker, BrokerCapability, Consumer
 from umbel_kernel.spi.message import Delivery
-from umbel_kernel.spi.pool import Outcome, Pool, PoolCapability
+from umbel_kernel.spi.pool import Job, Outcome, Pool, PoolCapability
 from umbel_kernel.spi.topology import Queue
 
 logger = logging.getLogger("umbel.worker.loop")
@@ -87,9 +89,7 @@ class Loop:
         self.dispatch = dispatch
         self.settling = settling
         self.shutdown = shutdown
-        self.multiplier = multiplier
         self.refusing = Refusing(app, hostname, settling, dead_letters)
-        self.eta_limit = eta_limit
         self.lost = lost
         self.lead = lead
         self.holds = Holds(self)
@@ -98,11 +98,13 @@ class Loop:
         self.ready: deque[Held] = deque()
         self.running: dict[int, Held] = {}
         self.later: dict[int, Held] = {}
+        self.rates = Rates(self)
+        self.room = Room(self, multiplier, eta_limit)
         self._started = 0
         self._early = 0
         self.pace = Pace()
         self.done = 0
-        self._parks = False
+        self.parks = False
 
     # Facts for others; safe to read from any thread.
 
@@ -148,7 +150,7 @@ class Loop:
             OperationalError: the connection is lost again.
         """
         self.broker, self.consumer = broker, consumer
-        self._parks = BrokerCapability.DELAY in broker.capabilities
+        self.parks = BrokerCapability.DELAY in broker.capabilities
         self.holds.resume(consumer)
         self.settling.resume(consumer)
 
@@ -194,9 +196,10 @@ class Loop:
         assert consumer is not None
         wait = self.timer.run_due()
         self.collect()
-        if self.ready:
+        if self.ready or self.rates.due:
             self.feed()
-        room, timeout = self.room(), self._timeout(wait)
+        room = self.room.free() if self.shutdown.ending is Ending.NONE else 0
+        timeout = self._timeout(wait)
         if leads and len(self.running) > self._started:
             if not room:
                 return
@@ -220,40 +223,8 @@ class Loop:
         self.feed()
         wait(min(timeout, self._timeout(due)))
 
-    def room(self) -> int:
-        """How many messages to take now."""
-        if self.shutdown.ending is not Ending.NONE:
-            return 0
-        most = MOST
-        if self.eta_limit is not None:
-            most = min(most, self.eta_limit - len(self.later))
-        settling = len(self.settling)
-        if not self.multiplier:
-            return max(most - settling, 0)
-        size, limit = self.pool.size, self._limit()
-        if self.multiplier > 1:
-            limit = max(limit, size + self.pace.ahead(size))
-        return max(min(min(limit, MOST) - len(self.ready) - len(self.running) - settling, most), 0)
-
-    def _limit(self) -> int:
-        """How many tasks to hold however long they are; 0 for no limit."""
-        return self.multiplier * self.pool.size
-
-    def shed(self) -> int:
-        """Give back what was taken while tasks were short, when they turn out to be long. Returns how many."""
-        limit = self._limit()
-        surplus = len(self.ready) + len(self.running) - limit
-        if not limit or surplus <= 0 or self.pace.stalls_in() > 0:
-            return 0
-        self.pace.stall()
-        self.pace.move()
-        last = [self.ready.pop() for _ in range(min(surplus, len(self.ready)))]
-        begun = [job_id for job_id, held in reversed(self.running.items()) if not held.started]
-        last += self.withdraw(begun[: surplus - len(last)])
-        self._return(last)
-        return len(last)
-
-    def _return(self, waiting: Iterable[Held]) -> None:
+    def hand_back(self, waiting: Iterable[Held]) -> None:
+        """Give these back to the broker."""
         for held in waiting:
             if held.delivery is not None and not held.acked:
                 self.settling.reject(held.delivery, requeue=True)
@@ -266,7 +237,7 @@ class Loop:
         again = self.settling.retry_in
         if again is not None:
             timeout = min(timeout, again)
-        if 0 < self._limit() < len(self.ready) + len(self.running):
+        if self.room.exceeded:
             timeout = min(timeout, self.pace.stalls_in())
         # A job acknowledged when it starts is looked for soon, as long as there is a slot for it to start in.
         if self._early and self._started < self.pool.size:
@@ -304,7 +275,7 @@ class Loop:
         if collected.finished or not self.running:
             self.pace.move()
         else:
-            self.shed()
+            self.room.shed()
         if len(settling):
             settling.flush()
 
@@ -363,14 +334,25 @@ class Loop:
 
     def _later(self, held: Held, due: datetime) -> None:
         seconds = max((due - datetime.now(UTC)).total_seconds(), 0.0)
-        if self._parks and seconds > _PARK and held.delivery is not None and self.consumer is not None:
-            self.consumer.reject([held.delivery], requeue=True, delay=seconds)
+        if seconds > _PARK and self.park(held, seconds):
             return
         self.later[held.job.id] = held
-        then = self._due
-        if seconds > LONGEST_HOLD and self.holds.wear_out(held.delivery):
-            seconds, then = LONGEST_HOLD, self._hold_anew
-        self.timer.call_after(seconds, then, held.job.id)
+        if not self.wear(held, seconds):
+            self.timer.call_after(seconds, self._due, held.job.id)
+
+    def park(self, held: Held, seconds: float) -> bool:
+        """Leave a task to the broker for so long, if it can wait there. Returns whether it does."""
+        if not self.parks or held.delivery is None or self.consumer is None:
+            return False
+        self.consumer.reject([held.delivery], requeue=True, delay=seconds)
+        return True
+
+    def wear(self, held: Held, seconds: float) -> bool:
+        """See to it that a message that will be held for so long is held anew, if it has to be. Returns whether."""
+        if seconds <= LONGEST_HOLD or not self.holds.wear_out(held.delivery):
+            return False
+        self.timer.call_after(LONGEST_HOLD, self._hold_anew, held.job.id)
+        return True
 
     def _hold_anew(self, job_id: int) -> None:
         held = self.later.pop(job_id, None)
@@ -402,12 +384,19 @@ class Loop:
             return
         if not self.running:
             self.pace.move()
-        jobs = []
-        for _ in range(min(count, len(self.ready))):
-            held = self.ready.popleft()
+        jobs: list[Job] = []
+        limited = self.rates.lines
+        while len(jobs) < count:
+            held = self.rates.pick() if self.rates.due else None
+            if held is None:
+                if not self.ready:
+                    break
+                held = self.ready.popleft()
             fate = self.dispatch.fate(held)
             if fate is not Fate.RUN:
                 self._cancelled(held, fate)
+                continue
+            if limited and not self.rates.lets(held):
                 continue
             self.running[held.job.id] = held
             if not held.plan.late:
@@ -442,7 +431,7 @@ class Loop:
         waiting = [*self.ready, *self.later.values(), *self.withdraw(list(self.running))]
         self.ready.clear()
         self.later.clear()
-        self._return(waiting)
+        self.hand_back(waiting)
         return len(waiting)
 
     def drain(self, wait: Callable[[float], None]) -> None:

@@ -39,7 +39,7 @@ class Timer:
     """
 
     def __init__(self, clock: Clock = SYSTEM_CLOCK, wake: Callable[[], None] = lambda: None) -> None:
-        self._clock = clock
+        self.clock = clock
         self.wake = wake
         self._heap: list[tuple[float, int, Entry]] = []
         self._count = itertools.count()
@@ -50,11 +50,11 @@ class Timer:
 
     def call_after(self, seconds: float, function: Callable[..., Any], *args: Any) -> Entry:
         """Call it once, in so many seconds."""
-        return self._add(self._clock.monotonic() + seconds, Entry(function, args, None))
+        return self._add(self.clock.monotonic() + seconds, Entry(function, args, None))
 
     def call_repeatedly(self, seconds: float, function: Callable[..., Any], *args: Any) -> Entry:
         """Call it every so many seconds, first after the first of these."""
-        return self._add(self._clock.monotonic() + seconds, Entry(function, args, seconds))
+        return self._add(self.clock.monotonic() + seconds, Entry(function, args, seconds))
 
     def _add(self, when: float, entry: Entry) -> Entry:
         with self._lock:
@@ -73,7 +73,7 @@ class Timer:
         heap = self._heap
         last = next(self._count)
         while True:
-            now = self._clock.monotonic()
+            now = self.clock.monotonic()
             with self._lock:
                 if not heap:
                     return None

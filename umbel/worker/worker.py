@@ -106,9 +106,6 @@ class Worker:
         """Say what is configured and has no effect here."""
         for name in self.app.conf.undeclared():
             logger.warning("the setting %r is one that no installed plugin in use here knows; it has no effect", name)
-        limited = sorted(name for name, task in self.app.tasks.items() if task.rate_limit)
-        if limited:
-            logger.warning("rate limits are not enforced yet; these tasks have one: %s", ", ".join(limited))
 
     @property
     def shows_tasks(self) -> bool:

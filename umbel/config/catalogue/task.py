@@ -113,7 +113,7 @@ ROUTING = (
         "task_default_rate_limit",
         "str|int|float",
         None,
-        "How often a task may start in one worker: a number a second, or text such as '100/m'.",
+        "How often tasks of one name may start in one worker: a number a second, or text such as '100/m'.",
     ),
     Setting("task_default_priority", "int", None, "The priority of tasks that name none, from 0 to 255."),
     Setting("task_inherit_parent_priority", "bool", False, "Whether a task has the priority of the task that sent it."),

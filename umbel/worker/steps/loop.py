@@ -50,4 +50,6 @@ class Loop(Step):
             eta_limit=conf.worker_eta_task_limit,
             lead=worker.lead if PoolCapability.LEADS in context.pool.capabilities else None,
         )
+        if not conf.worker_disable_rate_limits:
+            loop.rates.read(app.tasks)
         return {"loop": loop, "revoked": revoked}

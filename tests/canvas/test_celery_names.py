@@ -118,3 +118,34 @@ def test_a_kind_of_ones_own_makes_its_signatures_itself() -> None:
         assert (type(made), made["more"], type(made.clone()), made.clone()["more"]) == (Mine, 1, Mine, 1)
     finally:
         del umbel.canvas.Signature.TYPES["mine"]
+
+
+def test_a_kind_of_ones_own_is_frozen_sent_and_run_in_its_own_way_also_inside_others(app: Any, work: Any) -> None:
+    done = []
+
+    @umbel.canvas.Signature.register_type("mine")
+    class Mine(umbel.canvas.Signature):
+        """A kind of signature that does everything itself."""
+
+        def freeze(self, *args: Any, **kwargs: Any) -> Any:
+            done.append("freeze")
+            return super().freeze(*args, **kwargs)
+
+        def apply_async(self, *args: Any, **kwargs: Any) -> Any:
+            done.append("apply_async")
+            return super().apply_async(*args, **kwargs)
+
+        def apply(self, *args: Any, **kwargs: Any) -> Any:
+            done.append("apply")
+            return super().apply(*args, **kwargs)
+
+    try:
+        mine = Mine("tasks.add", (1, 1), app=app, subtask_type="mine")
+        flow = umbel.canvas.chord([mine, app.add.s(2, 2)], app.total.s())
+        result = flow.apply_async()
+        work()
+        assert (result.get(timeout=0), done) == (6, ["freeze", "apply_async"])
+        done.clear()
+        assert (flow.apply().get(), done) == (6, ["apply"])
+    finally:
+        del umbel.canvas.Signature.TYPES["mine"]

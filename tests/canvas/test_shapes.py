@@ -192,3 +192,33 @@ def test_building_a_row_changes_none_of_its_parts(app: Any) -> None:
             mine, row = parts()[first:], parts()[first:]
             composed(row)
             assert row == mine
+
+
+@pytest.mark.sent
+def test_the_options_of_a_chain_stay_with_its_first_step_whatever_it_becomes_a_part_of(app: Any, work: Any) -> None:
+    def begun(last: Any) -> Any:
+        return chain([app.add.s(1, 1), last], app=app, headers={"mine": 1})
+
+    spread = group(app.add.s(1), app.add.s(2))
+    for whole, expected in (
+        (begun(app.add.s(1)) | app.add.s(10), 13),
+        (chain([begun(app.add.s(1)), app.add.s(10)], app=app, priority=0), 13),
+        (chord([begun(app.add.s(1))], app.same.s()), [3]),
+        (chord([begun(spread)], app.same.s()), [[3, 4]]),
+        (begun(spread) | app.same.s(), [3, 4]),
+    ):
+        work.headers.clear()
+        result = whole.delay()
+        work()
+        assert result.get(timeout=0) == expected
+        assert [headers.get("mine") for headers in work.headers] == [1] + [None] * (len(work.headers) - 1), whole
+
+
+def test_a_group_of_one_group_keeps_what_both_have_for_its_task(app: Any, work: Any) -> None:
+    inner = group([app.add.s(1)], app=app).clone((10,))
+    outer = group([inner], app=app).clone((100,))
+    assert outer.alone().args == (100, 10, 1)
+    linked = group([group([app.fail.s()], app=app)], app=app, link_error=[app.old_errback.s()])
+    (linked | app.same.s()).delay()
+    work()
+    assert [call[0] for call in app.log_of_calls] == ["old"]

@@ -10,8 +10,10 @@ from typing import Any
 from umbel.canvas.chord import _chord, ends_in_group, first_of, follow
 from umbel.canvas.composite import Composite, is_nothing
 from umbel.canvas.group import group
+from umbel.canvas.owned import post, run, settle
 from umbel.canvas.parts import as_list, members_of, shorten, shown
-from umbel.canvas.signature import Signature, _given, maybe_signature
+from umbel.canvas.place import Place
+from umbel.canvas.signature import Signature, maybe_signature
 from umbel.canvas.stamping import stamp_parts
 from umbel.model.current import joins
 from umbel.model.states import SUCCESS
@@ -65,27 +67,22 @@ class _chain(Composite):
         if isinstance(first, _chord) and not isinstance(second, group | _chain) and not is_nothing(second):
             first.body = cls.extend(first.body, second)
             return first
-        if isinstance(first, _chain) and first.tasks and not first._has_its_own():
-            return _fold(first.tasks, [second], type(first), first._app, owned=True)
+        if isinstance(first, _chain) and first.tasks:
+            return _fold(_flat(first), [second], type(first), first._app, owned=True)
         return first | second
 
     def unchain_tasks(self) -> list[Any]:
-        """Copies of the steps, with the chain's callbacks on the last and its errbacks on all."""
-        if self._has_its_own():
-            return self._unbroken()
-        return [maybe_signature(task, app=self._app, clone=True) for task in self.tasks]
-
-    def _has_its_own(self) -> bool:
-        """Whether the chain has arguments, callbacks or errbacks, which are its steps' in the end."""
-        options = self["options"]
-        return bool(self["args"] or self["immutable"] or options.get("link") or options.get("link_error"))
+        """Copies of the steps, with the chain's arguments and options on the first, its callbacks on the last and its
+        errbacks on all."""
+        return _flat(self.clone())
 
     def _steps(self) -> list[Any]:
-        """Copies of the steps as they will run, with what the chain has for them: arguments, callbacks, errbacks.
+        """The steps as they will run, with what the chain has for them: arguments, callbacks, errbacks.
 
         No chain is left inside, groups followed by something are chords, only the last step may be a group, and no
         chord's body is a chain: what follows the body's first task is a step of its own, so that the members of the
-        header do not each carry all of it.
+        header do not each carry all of it. They are its own and not copies: where somebody else has the chain, this is
+        asked of a copy.
         """
         steps = self._unbroken()
         if steps:
@@ -96,11 +93,10 @@ class _chain(Composite):
         """The same, but for chunks at the end, which stay what they are until the chain is sent."""
         flat: list[Any] = []
         for task in self.tasks:
-            flat += _flat(maybe_signature(task, app=self._app, clone=True))
+            flat += _flat(maybe_signature(task, app=self._app))
         if not flat:
             return [group(app=self._app)] if self.tasks else []
-        if self["args"]:
-            flat[0] = flat[0].clone(self["args"])
+        flat[0]._give(self["args"])
         if self["immutable"]:
             flat[0].set_immutable(True)
         steps = _in_order(flat)
@@ -113,57 +109,46 @@ class _chain(Composite):
 
     # Sending
 
-    def freeze(
-        self,
-        _id: str | None = None,
-        group_id: str | None = None,
-        chord: Any = None,
-        root_id: str | None = None,
-        parent_id: str | None = None,
-        group_index: int | None = None,
-    ) -> Any:
+    def _settle(self, task_id: str | None, place: Place, index: int | None) -> Any:
         """See ``Signature.freeze``; returns the last step's result, whose parents are those of the steps before.
 
         Raises:
             ValueError: the chain is empty, so it has no result.
         """
-        self.tasks = self._steps()
-        self["args"] = ()
-        self["options"].pop("link", None)
-        self["options"].pop("link_error", None)
-        last_id = self["options"].get("task_id") or _id
-        result = _freeze(self.tasks, last_id, group_id, chord, root_id, parent_id, group_index)
-        self["options"]["task_id"] = result.id
-        return result
+        if self._settled is None:
+            self.tasks = self._steps()
+            self["args"] = ()
+            self["options"].pop("link", None)
+            self["options"].pop("link_error", None)
+            self._settled = _settle_all(self.tasks, self["options"].get("task_id") or task_id, place, index)
+            self["options"]["task_id"] = self._settled.id
+        else:
+            settle(self.tasks[-1], None, place, index)
+        return self._settled
 
-    _freeze = freeze
-
-    def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:  # type: ignore[override]
+    def _post(self, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
         """Send the first step, which carries the others; returns the last step's result, None for an empty chain.
 
         Args:
             args: put in front of those of the first step.
-            task_id: the id of the last step.
-            options: for the first step.
+            options: for the first step; ``task_id`` is the last step's, and so is ``link``.
         """
-        app = self.app
-        if app.conf.task_always_eager:
+        if self.app.conf.task_always_eager:
             with joins(True):
-                return self.apply(args, kwargs, **options)
-        _, _, options = self._merge(options=_given(options))
+                return self._run(args, kwargs, options)
+        _, _, options = self._merge(options=options)
         take = options.pop
         following = list(take("chain", None) or ())
         callbacks, errbacks = as_list(take("link", None)), as_list(take("link_error", None))
         last_id, group_id, index = take("task_id", None), take("group_id", None), take("group_index", None)
-        body, root_id, parent_id = take("chord", None), take("root_id", None), take("parent_id", None)
-        unlinked = self.clone()
-        unlinked["options"] = {}
-        steps = unlinked._steps()
+        place = Place(group_id, take("chord", None), options.get("root_id"))
+        self["options"] = {}
+        steps = self._steps()
         if not steps:
             return None
         if following and ends_in_group(steps[-1]):
-            steps[-1] = follow(steps[-1], maybe_signature(following.pop(), app=self._app))
-        result = _freeze(steps, last_id, group_id, body, root_id, None, index)
+            steps[-1] = follow(steps[-1], maybe_signature(following.pop(), app=self._app, clone=True))
+        result = _settle_all(steps, last_id, place, index)
         for callback in callbacks:
             steps[-1].link(callback)
         for errback in errbacks:
@@ -175,29 +160,29 @@ class _chain(Composite):
         if ahead:
             check_embedded({"chain": ahead}, self.TYPES, first.task)
             options["chain"] = ahead
-        sent = first.apply_async(args, kwargs, root_id=root_id, parent_id=parent_id, **options)
+        sent = post(first, args, kwargs, options)
         return result if rest else sent
 
-    def apply(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+    def _run(self, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
         """Run the steps here and now; returns the last one's result, or that of the first which did not end well."""
-        whole = self.clone()
-        for name, link in (("link", whole.link), ("link_error", whole.link_error)):
+        options = dict(options)
+        for name, link in (("link", self.link), ("link_error", self.link_error)):
             for callback in as_list(options.pop(name, None)):
                 link(callback)
-        _, _, options = self._merge(options=_given(options))
+        _, _, options = self._merge(options=options)
         options = {name: value for name, value in options.items() if name not in ("link", "link_error")}
         last_id = options.pop("task_id", None)
-        steps = whole._steps()
+        steps = self._steps()
         last: Any = None
         for step in steps:
             if step is steps[-1] and last_id is not None:
                 options["task_id"] = last_id
             if last is None:
-                result = step.apply(args, kwargs, **options)
+                result = run(step, args, kwargs, options)
             else:
                 with joins(True):
                     given = (last.get(),)
-                result = step.apply(given, **options)
+                result = run(step, given, {}, options)
             first_of(result).parent = last
             last = result
             if isinstance(result, EagerResult):
@@ -298,19 +283,19 @@ def _flat(step: Any) -> list[Any]:
     if is_nothing(step):
         return []
     if isinstance(step, _chain):
-        return step._unbroken()
-    alone = step.alone() if isinstance(step, group) else None
-    return [step] if alone is None else _flat(alone)
+        steps: list[Any] = step._unbroken()
+        steps[0].set(**{name: value for name, value in step.options.items() if name not in _OF_THE_LAST})
+        return steps
+    if isinstance(step, group) and step.is_of_one():
+        return _flat(next(step._members(**step._passed_on())))
+    return [step]
 
 
 def _in_order(flat: Iterable[Any]) -> list[Any]:
     steps: deque[Any] = deque()
     for step in reversed(list(flat)):
         if isinstance(step, _chord) and isinstance(step.body, _chain) and step.body.tasks:
-            begun = step.body
-            first, *rest = begun._unbroken()
-            first.set(**{name: value for name, value in begun.options.items() if name not in _HANDED_ON})
-            step.body = first
+            step.body, *rest = _flat(step.body)
             steps.extendleft(reversed(rest))
         if steps and ends_in_group(step):
             step = follow(step, steps.popleft())
@@ -319,23 +304,23 @@ def _in_order(flat: Iterable[Any]) -> list[Any]:
 
 
 # Options of a chain that are the last step's, or that are on the steps by now.
-_HANDED_ON = frozenset(
+_OF_THE_LAST = frozenset(
     {"task_id", "group_id", "group_index", "chord", "link", "link_error", "root_id", "parent_id", "reply_to"}
 )
 
 
-def _freeze(
-    steps: list[Any], last_id: Any, group_id: Any, chord: Any, root_id: Any, parent_id: Any, group_index: Any
-) -> Any:
+def _settle_all(steps: list[Any], last_id: str | None, place: Place, index: int | None) -> Any:
+    """Settle the ids of the steps of a chain; returns the last one's result, with the others as its parents."""
     if not steps:
         raise ValueError("an empty chain has no result: give it a task")
     result: Any = None
+    inside = place.inside()
     for step in steps:
         if step is steps[-1]:
-            frozen = step.freeze(last_id, group_id, chord, root_id, parent_id, group_index)
+            settled = settle(step, last_id, place if result is None else place.later(), index)
         else:
-            frozen = step.freeze(root_id=root_id, parent_id=parent_id)
+            settled = settle(step, None, inside)
         # A chord's result has its header's as its parent; what ran before the chord is that one's.
-        first_of(frozen).parent = result
-        result, parent_id = frozen, None
+        first_of(settled).parent = result
+        result, inside = settled, Place(root_id=place.root_id)
     return result

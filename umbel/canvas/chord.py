@@ -7,8 +7,10 @@ from typing import Any
 from umbel.canvas.composite import is_nothing
 from umbel.canvas.follow_up import fail_body_eagerly, header_error
 from umbel.canvas.group import group
+from umbel.canvas.owned import post, run, settle
 from umbel.canvas.parts import as_list, members_of, shorten, shown
-from umbel.canvas.signature import Signature, _given, maybe_signature, signature
+from umbel.canvas.place import Place
+from umbel.canvas.signature import Signature, maybe_signature, signature
 from umbel.canvas.stamping import collect, stamp_parts
 from umbel.model.current import joins
 from umbel.model.ids import uuid
@@ -24,7 +26,6 @@ UNLOCK = "celery.chord_unlock"
 _OF_THE_UNLOCKER = ("interval", "max_retries")
 _OF_THE_HEADER = ("countdown", "eta")
 _NOT_OF_THE_BODY = ("parent_id", "add_to_parent")
-_OF_THE_BODY = ("chord", "chain", "group_id", "group_index")
 
 
 @Signature.register_type("chord")
@@ -79,7 +80,11 @@ class _chord(Signature):
         self.tasks = _tasks_of(self["kwargs"].get("header") or [], self._app, wire=True)
         self.body = _body_of(self["kwargs"].get("body"), self._app)
 
+    def _owned(self) -> Any:
+        return self.clone()
+
     def _separate(self) -> None:
+        self._settled = None
         self.tasks = [maybe_signature(task, app=self._app, clone=True) for task in self.tasks]
         self.body = maybe_signature(self.body, app=self._app, clone=True)
 
@@ -88,42 +93,39 @@ class _chord(Signature):
         return next((part.app for part in parts if isinstance(part, Signature)), None)
 
     def _header(self) -> group:
-        """The header as a group, in which each member counts once."""
-        members = [as_one(member) for member in group(self.tasks, app=self._app)._members()]
-        return group(members, app=self._app, task_id=self["options"].get("task_id") or uuid())
+        """The header as a group in which each member counts once, where nobody else has the chord."""
+        whole = group(self.tasks, app=self._app, task_id=self["options"].get("task_id") or uuid())
+        whole.tasks = self.tasks = [as_one(member) for member in whole._members()]
+        return whole
 
-    def freeze(
-        self,
-        _id: str | None = None,
-        group_id: str | None = None,
-        chord: Any = None,
-        root_id: str | None = None,
-        parent_id: str | None = None,
-        group_index: int | None = None,
-    ) -> Any:
+    def _body_for(self, given: Any) -> Any:
+        """The body to send: one that is given goes over the chord's own."""
+        body = self.body if given is None else _body_of(given, self._app).clone()
+        if body is None:
+            raise TypeError("a chord is sent with a body: chord(header, body) or chord(header)(body)")
+        return body._expanded()
+
+    def _settle(self, task_id: str | None, place: Place, index: int | None) -> Any:
         """See ``Signature.freeze``; returns the body's result, whose parent is the header's."""
-        header = self._header()
-        header_result = header.freeze(root_id=root_id, parent_id=parent_id)
-        self.tasks = header.tasks
-        self["options"]["task_id"] = header_result.id
-        self.body = self.body._expanded()
-        body_result = self.body.freeze(_id, group_id=group_id, chord=chord, root_id=root_id, group_index=group_index)
-        first_of(body_result).parent = header_result
-        return body_result
+        if self._settled is None:
+            header_result = self._header()._settle(None, place.inside(), None)
+            self["options"]["task_id"] = header_result.id
+            self.body = self.body._expanded()
+            self._settled = settle(self.body, task_id, place.later(), index)
+            first_of(self._settled).parent = header_result
+        else:
+            settle(self.body, None, place.later(), index)
+        return self._settled
 
-    _freeze = freeze
-
-    def apply_async(  # type: ignore[override]
-        self, args: Any = None, kwargs: Any = None, task_id: str | None = None, **options: Any
-    ) -> Any:
+    def _post(self, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
         """Send the header; returns the body's result, whose parent is the header's.
 
         Args:
             args: put in front of those of the header's tasks.
             kwargs: ``body`` is the body, if the chord has none; the others go to the header's tasks.
-            task_id: the id of the body.
-            options: for header and body; ``countdown`` and ``eta`` delay the header, ``link`` and ``link_error`` are
-                the body's, ``interval`` and ``max_retries`` say how a store that cannot count is polled.
+            options: for header and body; ``countdown`` and ``eta`` delay the header, ``task_id``, ``link`` and
+                ``link_error`` are the body's, ``interval`` and ``max_retries`` say how a store that cannot count is
+                polled.
 
         Raises:
             NotSupported: the result backend cannot be used for chords.
@@ -131,36 +133,31 @@ class _chord(Signature):
         """
         app = self.app
         kwargs = dict(kwargs or {})
-        body = _body_of(kwargs.pop("body", None) or self.body, self._app)
-        if body is None:
-            raise TypeError("a chord is sent with a body: chord(header, body) or chord(header)(body)")
-        body = body.clone()._expanded()
-        kwargs = {**self["kwargs"].get("kwargs", {}), **kwargs}
-        _, _, options = self._merge(options=_given(options))
-        header_id = options.pop("task_id", None)
-        for callback in as_list(options.pop("link", None)):
-            body.link(callback)
-        for errback in as_list(options.pop("link_error", None)):
-            body.link_error(errback)
+        given = kwargs.pop("body", None)
         if app.conf.task_always_eager:
             with joins(True):
-                return self.apply(args, kwargs, body=body, task_id=task_id, **options)
+                return self._run(args, kwargs, {**options, "body": given})
+        body = self._body_for(given)
+        task_id = options.get("task_id")
+        kwargs = {**self["kwargs"].get("kwargs", {}), **kwargs}
+        _, _, options = self._merge(options={**options, "task_id": self["options"].get("task_id")})
+        take = options.pop
+        header_id = take("task_id")
+        _link_all(body, take("link", None), take("link_error", None))
         app.backend.ensure_chords_allowed()
         args = self._merge(args)[0]
-        unlocking = {name: options.pop(name) for name in _OF_THE_UNLOCKER if name in options}
-        delays = {name: options.pop(name) for name in _OF_THE_HEADER if name in options}
-        ending = {name: options.pop(name) for name in _OF_THE_BODY if name in options}
-        following = ending.pop("chain", None)
+        unlocking = {name: take(name) for name in _OF_THE_UNLOCKER if name in options}
+        delays = {name: take(name) for name in _OF_THE_HEADER if name in options}
+        place = Place(take("group_id", None), take("chord", None), options.get("root_id"))
+        index, following = take("group_index", None), take("chain", None)
         if following:
             body.options["chain"] = [*following, *body.options.get("chain", ())]
         body.options.update({name: value for name, value in options.items() if name not in _NOT_OF_THE_BODY})
-        body_result = body.freeze(task_id or header_id, root_id=options.get("root_id"), **ending)
+        body_result = settle(body, task_id or header_id, place, index)
         header = self._header()
-        if header_id:
-            header.options["task_id"] = header_id
         size = len(header.tasks)
         if not size:
-            body.apply_async(([],))
+            post(body, ([],), {}, {})
             first_of(body_result).parent = GroupResult(header.id, [], app=app)
             return body_result
         body["chord_size"] = size
@@ -170,7 +167,7 @@ class _chord(Signature):
                 del body[member]
         check_embedded({"chord": body}, self.TYPES, f"a task before {body['task']}")
         app.backend.begin_chord(header.options["task_id"], size)
-        header_result = header.apply_async(args, kwargs, chord=body, **{**options, **delays})
+        header_result = post(header, args, kwargs, {**options, **delays, "chord": body})
         if not app.backend.can(BackendCapability.CHORDS):
             self._watch(header_result, body, unlocking)
         first_of(body_result).parent = header_result
@@ -187,25 +184,22 @@ class _chord(Signature):
             **places,
         )
 
-    def apply(
-        self, args: Any = None, kwargs: Any = None, propagate: bool = True, body: Any = None, **options: Any
-    ) -> Any:
+    def _run(self, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
         """Run the header and then the body here and now; returns the body's ``EagerResult``.
 
         Args:
-            propagate: let the body fail when a task of the header did; else its error stands among the results.
+            options: ``propagate=False`` lets the body run although a task of the header has failed, whose error then
+                stands among the results; ``body`` is the body, if the chord has none.
         """
-        body = _body_of(self.body if body is None else body, self._app).clone()._expanded()
-        _, _, options = self._merge(options=_given(options))
-        for callback in as_list(options.get("link")):
-            body.link(callback)
-        for errback in as_list(options.get("link_error")):
-            body.link_error(errback)
+        options = dict(options)
+        propagate, body = options.pop("propagate", True), self._body_for(options.pop("body", None))
+        _, _, options = self._merge(options=options)
+        _link_all(body, options.get("link"), options.get("link_error"))
         if options.get("task_id"):
             body.options.setdefault("task_id", options["task_id"])
-        header_result = self._header().apply(
-            self._merge(args)[0], {**self["kwargs"].get("kwargs", {}), **(kwargs or {})}
-        )
+        header = self._header()
+        args, kwargs = self._merge(args)[0], {**self["kwargs"].get("kwargs", {}), **(kwargs or {})}
+        header_result = run(header, args, kwargs, {})
         failed = next((result for result in header_result.results if result.failed()), None) if propagate else None
         if failed is not None:
             error = header_error(header_result.id, failed.result, failed.id)
@@ -215,7 +209,7 @@ class _chord(Signature):
         else:
             with joins(True):
                 values = header_result.get(propagate=propagate)
-            result = body.apply(args=(values,))
+            result = run(body, (values,), {}, {})
         first_of(result).parent = header_result
         return result
 
@@ -252,7 +246,7 @@ class _chord(Signature):
             task.set_immutable(immutable)
 
     def __length_hint__(self) -> int:
-        return len(self._header().tasks)
+        return len(self.clone()._header().tasks)
 
     def __repr__(self) -> str:
         if self.body is None:
@@ -274,27 +268,28 @@ def ends_in_group(sig: Any) -> bool:
     if isinstance(sig, _chord):
         return ends_in_group(sig.body)
     if sig.subtask_type == "chain":
-        present = [task for task in map(maybe_signature, sig.tasks) if not is_nothing(task)]
-        last = present[-1] if present else None
-        if isinstance(last, group):
-            last = last.alone() or last
+        last = next((task for task in map(maybe_signature, reversed(sig.tasks)) if not is_nothing(task)), None)
+        while isinstance(last, group) and last.is_of_one():
+            last = next(task for task in map(maybe_signature, last.tasks) if not is_nothing(task))
         return last is not None and ends_in_group(last)
     return False
 
 
 def follow(sig: Any, after: Any) -> Any:
-    """The signature that runs ``after`` when all of ``sig`` has ended."""
+    """The signature that runs ``after`` when all of ``sig`` has ended; where nobody else has either."""
     sig = sig._expanded()
     if isinstance(sig, _chord):
         sig.body = follow(sig.body, after)
         return sig
     if isinstance(sig, group):
-        return _chord(sig, body=after, app=sig._app)
-    return sig | after
+        whole = _chord([], body=after, app=sig._app)
+        whole.tasks = sig.with_its_own()
+        return whole
+    return sig.TYPES["chain"].extend(sig, after)
 
 
 def as_one(sig: Any) -> Any:
-    """A signature that ends in one task, so that it has one result and reports once to a chord.
+    """A signature that ends in one task, and so has one result and reports once to a chord; of what nobody else has.
 
     One that ends in a group is followed by a task that gathers the group's results into a list.
     """
@@ -308,6 +303,13 @@ def first_of(result: Any) -> Any:
     return result
 
 
+def _link_all(body: Any, callbacks: Any, errbacks: Any) -> None:
+    for callback in as_list(callbacks):
+        body.link(callback)
+    for errback in as_list(errbacks):
+        body.link_error(errback)
+
+
 def _body_of(body: Any, app: Any) -> Any:
     body = maybe_signature(body, app=app)
     if body is not None and not isinstance(body, Signature):
@@ -319,10 +321,7 @@ def _tasks_of(header: Any, app: Any, *, wire: bool = False) -> list[Any]:
     if isinstance(header, dict):
         header = maybe_signature(header, app=app)
         if isinstance(header, group):
-            header = header.with_its_own()
-        elif header.subtask_type == "chain":
-            header = header.tasks
-        else:
-            header = [header]
+            return [maybe_signature(task, app=app) for task in header.clone().with_its_own()]
+        header = header.tasks if header.subtask_type == "chain" else [header]
     members = members_of(header, "the header of a chord", names=True, wire=wire)
     return [maybe_signature(task, app=app) if type(task) is dict else signature(task, app=app) for task in members]

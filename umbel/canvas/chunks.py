@@ -8,7 +8,9 @@ from typing import Any
 
 from umbel.canvas.group import group
 from umbel.canvas.mapping import xstarmap
+from umbel.canvas.owned import post, run, settle
 from umbel.canvas.parts import as_list, callable_of, items_of
+from umbel.canvas.place import Place
 from umbel.canvas.signature import Signature, maybe_signature
 
 
@@ -69,28 +71,18 @@ class chunks(Signature):
         made.of_items = True
         return made
 
-    def freeze(
-        self,
-        _id: str | None = None,
-        group_id: str | None = None,
-        chord: Any = None,
-        root_id: str | None = None,
-        parent_id: str | None = None,
-        group_index: int | None = None,
-    ) -> Any:
+    def _settle(self, task_id: str | None, place: Place, index: int | None) -> Any:
         """See ``Signature.freeze``; returns the ``GroupResult`` of the parcels."""
         self._frozen = self._expanded()
-        return self._frozen.freeze(_id, group_id, chord, root_id, parent_id, group_index)
+        return settle(self._frozen, task_id, place, index)
 
-    _freeze = freeze
-
-    def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:  # type: ignore[override]
+    def _post(self, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
         """Send the parcels; returns a ``GroupResult``."""
-        return self._expanded().apply_async(args, kwargs, **options)
+        return post(self._expanded(), args, kwargs, options)
 
-    def apply(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+    def _run(self, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
         """Run the parcels here and now; returns a ``GroupResult``."""
-        return self._expanded().apply(args, kwargs, **options)
+        return run(self._expanded(), args, kwargs, options)
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Send the parcels."""

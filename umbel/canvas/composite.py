@@ -27,7 +27,11 @@ class Composite(Signature):
         members = members_of(self["kwargs"].get("tasks") or (), f"a {self['subtask_type']}", wire=True)
         self.tasks = [maybe_signature(task, app=self._app) for task in members]
 
+    def _owned(self) -> Any:
+        return self.clone()
+
     def _separate(self) -> None:
+        self._settled = None
         self.tasks = [maybe_signature(task, app=self._app, clone=True) for task in self.tasks]
 
     def _inner_app(self) -> Any:

@@ -7,8 +7,10 @@ from contextlib import nullcontext
 from typing import Any
 
 from umbel.canvas.composite import Composite, is_nothing
+from umbel.canvas.owned import post, run, settle
 from umbel.canvas.parts import as_list, members_of, shorten
-from umbel.canvas.signature import Signature, _given, maybe_signature
+from umbel.canvas.place import Place
+from umbel.canvas.signature import Signature, maybe_signature
 from umbel.canvas.stamping import stamp_parts
 from umbel.model.current import get_current_task
 from umbel.model.ids import uuid
@@ -42,17 +44,17 @@ class group(Composite):
         )
 
     def _members(self, **options: Any) -> Iterator[Any]:
-        """Copies of all in it, those of groups inside it in their place; what holds no task is passed over.
+        """All in it as they will run, those of groups inside it in their place; what holds no task is passed over.
 
-        Its own arguments and errbacks are on them.
+        Its own arguments and errbacks are on them. They are its own and not copies: where somebody else has the group,
+        this is asked of a copy.
         """
         errbacks = as_list(self["options"].get("link_error"))
         for task in self.tasks:
-            member = maybe_signature(task, app=self._app, clone=True)
+            member = maybe_signature(task, app=self._app)
             if is_nothing(member):
                 continue
-            if self["args"]:
-                member = member.clone(self["args"])
+            member._give(self["args"])
             member = member._expanded()
             for errback in errbacks:
                 member.link_error(errback)
@@ -67,83 +69,64 @@ class group(Composite):
         return {name: value for name, value in self["options"].items() if name not in _NOT_PASSED_ON}
 
     def with_its_own(self) -> list[Any]:
-        """Its tasks, for what takes its place; when it has arguments, errbacks or options, copies that have them."""
+        """Its tasks, with its arguments, errbacks and options, for what takes its place; where nobody else has it."""
         return list(self._members(**self._passed_on())) if self["args"] or self["options"] else self.tasks
 
     def alone(self) -> Any:
         """A copy of the one signature in it, when it is one task that several are not made of; else None."""
+        copied = self.clone() if self.is_of_one() else None
+        return copied and next(copied._members(**copied._passed_on()))
+
+    def is_of_one(self) -> bool:
+        """Whether it holds one task, which several are not made of."""
         present = [task for task in map(maybe_signature, self.tasks) if not is_nothing(task)]
         if self.of_items or len(present) != 1:
-            return None
-        if isinstance(present[0], group):
-            only = present[0].alone()
-            return only and only.set(**self._passed_on())
-        (member,) = self._members(**self._passed_on()) if present[0]._expanded() is present[0] else (None,)
-        return member
+            return False
+        return present[0].is_of_one() if isinstance(present[0], group) else present[0]._expanded() is present[0]
 
-    def freeze(
-        self,
-        _id: str | None = None,
-        group_id: str | None = None,
-        chord: Any = None,
-        root_id: str | None = None,
-        parent_id: str | None = None,
-        group_index: int | None = None,
-    ) -> Any:
-        """See ``Signature.freeze``; returns a ``GroupResult``. Its members are numbered from 0 in their own group."""
-        own_id = self["options"].get("task_id") or _id or uuid()
-        self["options"]["task_id"] = own_id
+    def _unfold(self) -> list[Any]:
         self.tasks = list(self._members())
         self["args"] = ()
         self["options"].pop("link_error", None)
-        results = [
-            member.freeze(group_id=group_id, chord=chord, root_id=root_id, parent_id=parent_id, group_index=index)
-            for index, member in enumerate(self.tasks)
-        ]
-        return GroupResult(own_id, results, app=self.app)
+        return self.tasks
 
-    _freeze = freeze
+    def _settle(self, task_id: str | None, place: Place, index: int | None) -> Any:
+        """See ``Signature.freeze``; returns a ``GroupResult``. Its members are numbered from 0 in their own group."""
+        own_id = self["options"]["task_id"] = self["options"].get("task_id") or task_id or uuid()
+        members = self._unfold() if self._settled is None else self.tasks
+        results = [settle(member, None, place, number) for number, member in enumerate(members)]
+        if self._settled is None:
+            self._settled = GroupResult(own_id, results, app=self.app)
+        return self._settled
 
-    def apply_async(  # type: ignore[override]
-        self,
-        args: Any = None,
-        kwargs: Any = None,
-        add_to_parent: bool = True,
-        producer: Any = None,
-        link: Any = None,
-        link_error: Any = None,
-        **options: Any,
-    ) -> Any:
+    def _post(self, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
         """Send all in one batch; returns a ``GroupResult``.
 
         Raises:
             TypeError: callbacks were given, which a group as a whole has none of.
         """
-        if link is not None:
+        if "link" in options:
             raise TypeError("a group has no callback of its own: make it a chord, group | callback")
-        if link_error is not None:
+        if "link_error" in options:
             raise TypeError("a group has no errback of its own: call link_error on it, which links it to each task")
         app = self.app
         if app.conf.task_always_eager:
-            return self.apply(args, kwargs, **options)
-        _, _, options = self._merge(options=_given(options))
-        following = options.pop("chain", None)
+            return self._run(args, kwargs, options)
+        _, _, options = self._merge(options=options)
+        take = options.pop
+        add_to_parent, following = take("add_to_parent", True), take("chain", None)
         if following:
             # What comes next waits for all of the group, which is what a chord is.
-            whole = self.TYPES["chord"](self.clone(), body=following[-1], app=self._app)
-            return whole.apply_async(args, kwargs, **{**options, "chain": following[:-1]})
-        group_id = options.pop("task_id", None) or uuid()
-        body = options.pop("chord", None)
-        options.pop("group_id", None)
-        options.pop("group_index", None)
-        callbacks = as_list(options.pop("link", None))
-        options.pop("link_error", None)
-        members = list(self._members())
-        results = []
-        for index, member in enumerate(members):
-            results.append(
-                member.freeze(group_id=group_id, chord=body, root_id=options.get("root_id"), group_index=index)
-            )
+            whole: Any = self.TYPES["chord"]([], body=maybe_signature(following[-1], clone=True), app=self._app)
+            whole.tasks = self.with_its_own()
+            return post(whole, args, kwargs, {**options, "chain": following[:-1]})
+        group_id = take("task_id", None) or uuid()
+        place = Place(group_id, take("chord", None), options.get("root_id"))
+        callbacks = as_list(take("link", None))
+        for name in ("group_id", "group_index", "link_error", "producer"):
+            take(name, None)
+        members = self._unfold()
+        results = [settle(member, None, place, number) for number, member in enumerate(members)]
         for callback in callbacks:
             members[0].link(callback)
         self._send_all(members, results, args, kwargs, options)
@@ -166,19 +149,19 @@ class group(Composite):
                     results[index].ignored = sent.ignored
             for index, member in enumerate(members):
                 if type(member) is not Signature or len(plain) == 1:
-                    sent = member.apply_async(args, kwargs, **options)
+                    sent = post(member, args, kwargs, options)
                     results[index].ignored = getattr(sent, "ignored", False)
 
-    def apply(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+    def _run(self, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
         """Run all here and now, one after another; returns a ``GroupResult``."""
-        _, _, options = self._merge(options=_given(options))
+        _, _, options = self._merge(options=options)
         group_id = options.pop("task_id", None) or uuid()
         options = {name: value for name, value in options.items() if name not in ("link", "link_error")}
         results = []
         for index, member in enumerate(self._members()):
             member.options.setdefault("group_id", group_id)
             member.options["group_index"] = index
-            results.append(member.apply(args, kwargs, **options))
+            results.append(run(member, args, kwargs, options))
         return self._result(group_id, results)
 
     def _result(self, group_id: str, results: list[Any]) -> Any:

@@ -36,10 +36,10 @@ class _Mapping(Signature):
         task = self["kwargs"]["task"]
         return task.app if isinstance(task, Signature) else None
 
-    def apply_async(self, args: Any = None, kwargs: Any = None, route_name: str | None = None, **options: Any) -> Any:
+    def _post(self, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
         """Send it, by the route of the task that it calls."""
-        _, _, options = self._merge(options=_given(options))
-        options.setdefault("route_name", route_name or getattr(self["kwargs"]["task"], "name", None))
+        _, _, options = self._merge(options=options)
+        options.setdefault("route_name", getattr(self["kwargs"]["task"], "name", None))
         return self._send((), {"task": self["kwargs"]["task"], "it": list(self["kwargs"]["it"])}, _given(options))
 
     def __repr__(self) -> str:

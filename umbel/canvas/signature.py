@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from umbel.canvas.members import Member, Option
 from umbel.canvas.parts import as_list, check_fields, shown
+from umbel.canvas.place import Place
 from umbel.canvas.soundness import unsound
 from umbel.canvas.stamping import stamp_links, stamp_one
 from umbel.model.brief import brief
@@ -41,6 +42,8 @@ class Signature(dict[str, Any]):
     _KEPT_OPTIONS: ClassVar[frozenset[str]] = frozenset({"group_id", "stamped_headers"})
     _app: Any = None
     _type: Any = None
+    _settled: Any = None
+    """The result of one that is made of others, once the ids of all inside are settled."""
 
     def __init__(
         self,
@@ -168,10 +171,11 @@ class Signature(dict[str, Any]):
         """The class of its result, as the task has it, or else the app."""
         return getattr(self._type or self.app.tasks.get(self["task"]), "AsyncResult", None) or self.app.AsyncResult
 
-    # Sending
+    # Sending. What users call copies what is made of others; from there on all of it is changed in place, so that the
+    # cost is that of its size, however it is nested.
 
     def apply_async(self, args: Any = None, kwargs: Any = None, route_name: str | None = None, **options: Any) -> Any:
-        """Send it; returns its ``AsyncResult``.
+        """Send it; returns its ``AsyncResult``, of a group a ``GroupResult``.
 
         Args:
             args: put in front of its own.
@@ -180,7 +184,15 @@ class Signature(dict[str, Any]):
         """
         if route_name is not None:
             options["route_name"] = route_name
-        return self._send(*self._merge(args, kwargs, _given(options)))
+        return self._owned()._post(args, kwargs, _given(options))
+
+    def _owned(self) -> Any:
+        """What may be changed: a copy of what is made of others; itself where sending changes nothing of it."""
+        return self
+
+    def _post(self, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
+        """Send it, where nobody else has it; see ``apply_async``."""
+        return self._send(*self._merge(args, kwargs, options))
 
     def _send(self, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
         task = self._type or self.app.tasks.get(self["task"])
@@ -195,8 +207,12 @@ class Signature(dict[str, Any]):
         return self.apply_async(args, kwargs)
 
     def apply(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
-        """Run it here and now; returns an ``EagerResult``."""
-        args, kwargs, options = self._merge(args, kwargs, _given(options))
+        """Run it here and now; returns an ``EagerResult``, of a group a ``GroupResult``."""
+        return self._owned()._run(args, kwargs, _given(options))
+
+    def _run(self, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
+        """Run it here and now, where nobody else has it; see ``apply``."""
+        args, kwargs, options = self._merge(args, kwargs, options)
         return self.type.apply(args, kwargs, **options)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -229,25 +245,30 @@ class Signature(dict[str, Any]):
             parent_id: the id of the task that sends it.
             group_index: its place in the group.
         """
+        self._separate()
+        return self._settle(_id, Place(group_id, chord, root_id, parent_id), group_index)
+
+    def _settle(self, task_id: str | None, place: Place, index: int | None) -> Any:
+        """Settle the ids, where nobody else has it; see ``freeze``. Once more, it is told its place only."""
         options = self["options"]
-        task_id = options.get("task_id")
-        if task_id is None:
-            task_id = options["task_id"] = _id or uuid()
-        if root_id:
-            options["root_id"] = root_id
-        if parent_id:
-            options["parent_id"] = parent_id
-        if group_id and "group_id" not in options:
-            options["group_id"] = group_id
-        if chord is not None:
-            options["chord"] = chord
-        if group_index is not None:
-            options["group_index"] = group_index
+        own_id = options.get("task_id")
+        if own_id is None:
+            own_id = options["task_id"] = task_id or uuid()
+        if place.root_id:
+            options["root_id"] = place.root_id
+        if place.parent_id:
+            options["parent_id"] = place.parent_id
+        if place.group_id and "group_id" not in options:
+            options["group_id"] = place.group_id
+        if place.chord is not None:
+            options["chord"] = place.chord
+        if index is not None:
+            options["group_index"] = index
         if "reply_to" not in options:
             reply_to = self.app.reply_to
             if reply_to is not None:
                 options["reply_to"] = reply_to
-        return AsyncResult(task_id, app=self.app)
+        return AsyncResult(own_id, app=self.app)
 
     _freeze = freeze
 
@@ -290,12 +311,17 @@ class Signature(dict[str, Any]):
 
     partial = clone
 
+    def _give(self, args: Any) -> None:
+        """Put arguments in front of its own, where nobody else has it."""
+        if args and not self.get("immutable"):
+            self["args"] = (*args, *self["args"])
+
     def _expanded(self) -> Any:
         """What takes its place in a group or a chain: itself, unless it stands for several tasks."""
         return self
 
     def _separate(self) -> None:
-        """Copy the signatures inside, after ``clone``."""
+        """Copy the signatures inside, so that nobody else has them; nothing of them is settled for certain then."""
 
     def replace(self, args: Any = None, kwargs: Any = None, options: Any = None) -> Any:
         """A copy with other arguments or options in place of its own; None keeps its own."""

@@ -14,7 +14,7 @@ from umbel_broker_directory.envelope import Origin, unpack
 from umbel_broker_directory.holder import Holder
 from umbel_broker_directory.store import Store, again
 from umbel_kernel.errors import OperationalError
-from umbel_kernel.spi.broker import Consumer
+from umbel_kernel.spi.broker import Consumer, Delay
 from umbel_kernel.spi.message import Delivery
 
 logger = logging.getLogger(__name__)
@@ -108,7 +108,7 @@ class DirectoryConsumer(Consumer):
         except OSError as error:
             raise OperationalError(f"cannot acknowledge in {self._store.root}: {error}") from error
 
-    def reject(self, deliveries: Sequence[Delivery], *, requeue: bool, delay: float | None = None) -> None:
+    def reject(self, deliveries: Sequence[Delivery], *, requeue: bool, delay: Delay = None) -> None:
         """See ``Consumer.reject``. A delay is passed over."""
         if not requeue:
             self.ack(deliveries)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 from umbel_kernel.setting import Setting
 from umbel_kernel.spi.message import Delivery, Message
@@ -19,7 +19,8 @@ class BrokerCapability(enum.StrEnum):
     TOPIC = "topic"
     FANOUT = "fanout"
     PRIORITY = "priority"
-    DELAY = "delay"  # ``Message.delay`` and the ``delay`` of ``reject`` are kept by the broker
+    DELAY = "delay"  # ``Message.delay`` is kept by the broker, whoever reads the queue
+    PARK = "park"  # the ``delay`` of ``reject`` is kept by the broker
     TTL = "ttl"  # ``Message.expiration`` and ``Queue.message_ttl`` are kept
     LEASE = "lease"  # what a dead consumer held comes back by itself; ``extend`` keeps it while the consumer lives
     CONFIRM = "confirm"  # ``publish`` returns only when the broker has taken responsibility
@@ -29,6 +30,14 @@ class BrokerCapability(enum.StrEnum):
     SHARED = "shared"  # other processes see the same queues
     SIZE = "size"
     GROUP_URL = "group_url"  # several URLs name one group of servers, all in ``URL.raw``; else each is tried in turn
+
+
+Delay: TypeAlias = float | Sequence[float] | None
+
+
+def delays(count: int, delay: Delay) -> Sequence[float]:
+    """The delay of each of so many deliveries; 0 for none."""
+    return [delay or 0.0] * count if delay is None or isinstance(delay, int | float) else delay
 
 
 class Consumer(ABC):
@@ -56,13 +65,15 @@ class Consumer(ABC):
         """
 
     @abstractmethod
-    def reject(self, deliveries: Sequence[Delivery], *, requeue: bool, delay: float | None = None) -> None:
+    def reject(self, deliveries: Sequence[Delivery], *, requeue: bool, delay: Delay = None) -> None:
         """Give these back (``requeue``), at the front where the broker can, or drop them.
 
         Args:
-            delay: seconds before they may be delivered again; only with ``DELAY``, else passed over.
+            delay: seconds before they may be delivered again, or those of each; only with ``PARK``, else passed over.
+                One below a second may count as none. Nobody tried what waits so: it does not count as delivered before.
         Raises:
             OperationalError: as for ``ack``.
+            NotSupported: these cannot wait in the broker after all; they are still held.
         """
 
     def extend(self, deliveries: Sequence[Delivery]) -> None:  # noqa: B027 - a default, not a duty

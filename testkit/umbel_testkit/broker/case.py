@@ -27,6 +27,7 @@ class BrokerCase:
         idle_priority: the priority that comes last.
         short_lease_options: for a broker with ``LEASE``, the options under which ``lease`` is about a second;
             ``make_broker`` is called with them as keyword arguments.
+        counts_what_waits: for a broker with ``PARK``, whether ``size`` and ``purge`` mean also what waits for its time.
         counted_queue: for a broker with ``DELIVERY_COUNT``, what a queue that counts needs, as arguments of ``Queue``.
     """
 
@@ -35,6 +36,7 @@ class BrokerCase:
     urgent_priority: ClassVar[int] = 9
     idle_priority: ClassVar[int] = 0
     short_lease_options: ClassVar[Mapping[str, Any] | None] = None
+    counts_what_waits: ClassVar[bool] = True
     counted_queue: ClassVar[Mapping[str, Any]] = {}
 
     @pytest.fixture

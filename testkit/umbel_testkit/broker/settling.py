@@ -101,12 +101,48 @@ class SettlingSuite(BrokerCase):
         held = self.take(consumer, 1)
         rejected = time.monotonic()
         consumer.reject(held, requeue=True, delay=1.0)
-        if BrokerCapability.DELAY in broker.capabilities:
+        parks = BrokerCapability.PARK in broker.capabilities
+        if parks:
             self.nothing(consumer)
         found = self.take(consumer, 1)[0]
-        assert (found.body, found.redelivered) == (b"later", True)
-        if BrokerCapability.DELAY in broker.capabilities:
+        assert (found.body, found.redelivered) == (b"later", not parks)
+        if parks:
             assert time.monotonic() - rejected >= 0.9
+
+    def test_each_waits_for_its_own_time(self, broker: Broker, queue: Queue) -> None:
+        self.need(broker, BrokerCapability.PARK)
+        self.send(broker, queue, b"third", b"first", b"second", headers={"id": 1}, correlation_id="c", priority=2)
+        consumer = broker.consumer([queue])
+        consumer.reject(self.take(consumer, 3), requeue=True, delay=[3.2, 0.0, 1.2])
+        found = [self.take(consumer, 1)[0] for _ in range(3)]
+        assert [delivery.body for delivery in found] == [b"first", b"second", b"third"]
+        assert {(str(d.headers), d.correlation_id, d.priority) for d in found} == {("{'id': 1}", "c", 2)}
+        consumer.ack(found)
+        self.nothing(consumer)
+
+    def test_what_waits_can_be_counted_and_purged(self, broker: Broker, queue: Queue) -> None:
+        self.need(broker, BrokerCapability.PARK)
+        self.need(broker, BrokerCapability.SIZE)
+        self.send(broker, queue, b"1", b"2")
+        consumer = broker.consumer([queue])
+        consumer.reject(self.take(consumer, 2), requeue=True, delay=1.0)
+        self.nothing(consumer)
+        if self.counts_what_waits:
+            assert broker.size([queue.name]) == {queue.name: 2}
+            assert broker.purge([queue.name]) == 2
+            assert broker.size([queue.name]) == {queue.name: 0}
+            time.sleep(1.0)
+            self.nothing(consumer)
+
+    def test_what_waits_survives_its_consumer(self, broker: Broker, connect: MakeBroker, queue: Queue) -> None:
+        self.need(broker, BrokerCapability.PARK)
+        self.send(broker, queue, b"1", b"2")
+        consumer = broker.consumer([queue])
+        consumer.reject(self.take(consumer, 2), requeue=True, delay=1.0)
+        self.nothing(consumer)
+        consumer.close()
+        other = connect().consumer([queue])
+        assert sorted(delivery.body for delivery in self.take(other, 2)) == [b"1", b"2"]
 
     def test_deliveries_are_counted(self, broker: Broker, new_queue: NewQueue) -> None:
         self.need(broker, BrokerCapability.DELIVERY_COUNT)

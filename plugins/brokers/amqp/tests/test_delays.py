@@ -163,7 +163,7 @@ def test_what_a_consumer_sends_to_wait_keeps_all_it_has(direct: AmqpBroker, name
     (found,) = consumer.receive(1, 5)
     for name in ("body", "content_type", "content_encoding", "headers", "correlation_id", "reply_to", "properties"):
         assert getattr(found, name) == getattr(held, name), name
-    assert (found.redelivered, found.queue, found.headers) == (True, queue.name, headers)
+    assert (found.redelivered, found.queue, found.headers) == (False, queue.name, headers)
     consumer.ack([found])
     assert consumer.receive(1, 0.5) == []
     assert direct.size([queue.name]) == {queue.name: 0}

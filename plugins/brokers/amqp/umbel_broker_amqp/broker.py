@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from umbel_broker_amqp.address import Address
 from umbel_broker_amqp.consumer import AmqpConsumer
-from umbel_broker_amqp.delays import DELIVERY, Delays, bind, lay_out, waiting
+from umbel_broker_amqp.delays import DELIVERY, Delays, bind, lay_out, may_wait, waiting
 from umbel_broker_amqp.outlet import Outlet
 from umbel_broker_amqp.settings import SETTINGS
 from umbel_broker_amqp.topology import declare_exchange, declare_queue
@@ -31,7 +31,8 @@ class AmqpBroker(Broker):
     server loses is lost.
 
     ``DELAY`` is among the capabilities of an object only once it knows of a quorum queue, as with Celery, where a
-    message with ``delay`` then waits in the server. Until then it is sent at once, and it is for the worker to wait.
+    message with ``delay`` then waits in the server. Until then it is sent at once, and a consumer sends
+    it to wait there.
     """
 
     capabilities = frozenset(
@@ -42,6 +43,7 @@ class AmqpBroker(Broker):
             BrokerCapability.TTL,
             BrokerCapability.CONFIRM,
             BrokerCapability.DELAY,
+            BrokerCapability.PARK,
             BrokerCapability.ATOMIC_RECEIVE,
             BrokerCapability.DELIVERY_COUNT,
             BrokerCapability.PERSISTENT,
@@ -70,8 +72,11 @@ class AmqpBroker(Broker):
 
     def _say(self) -> None:
         """Set the capabilities that hold for this object."""
-        delays = self._delays.used and self._may_delay
-        lacks = self._lacks if delays else {*self._lacks, BrokerCapability.DELAY}
+        lacks = set(self._lacks)
+        if not (self._delays.used and self._may_delay):
+            lacks.add(BrokerCapability.DELAY)
+        if not self._may_delay:
+            lacks.add(BrokerCapability.PARK)
         self.capabilities = type(self).capabilities - lacks  # type: ignore[misc]
 
     def connect(self, *, timeout: float) -> None:
@@ -163,7 +168,8 @@ class AmqpBroker(Broker):
     ) -> AmqpConsumer:
         """See ``Broker.consumer``. Without ``prefetch`` the server sends what ``receive`` asks for and no more.
 
-        Where messages wait in the server, this is what creates the queues that they wait in.
+        Where messages are published to wait in the server, this is what creates the queues that they wait in; where
+        only consumers send them to wait, the first one does.
         """
         delayed = [queue for queue in queues if self._delays.used and self._delays.known(queue)]
         if delayed:
@@ -174,7 +180,8 @@ class AmqpBroker(Broker):
             prefetch=prefetch,
             name=name,
             patience=float(self.options.get("read_timeout") or 5.0),
-            park=self.publish if delayed and self._may_delay else None,
+            park=self._park,
+            may_park=self._may_park,
             on_close=self._forget,
         )
         with self._lock:
@@ -195,10 +202,20 @@ class AmqpBroker(Broker):
                 pass  # they go by themselves after half an hour
             self._outlet.close(1.0)
 
-    def _send(self, send: Any, messages: Sequence[Message], timeout: float) -> None:
+    def _park(self, messages: Sequence[Message]) -> None:
+        """Publish what consumers send to wait."""
+        self._send(self._outlet.publish, messages, 5.0, parks=True)
+
+    def _may_park(self, names: Collection[str]) -> bool:
+        """Whether messages can wait for these queues; creates the queues that they wait in."""
+        if not all(map(may_wait, names)):
+            return False
+        return self._make_ways([self._delays.find(name) or Queue(name) for name in names], _LAYING_OUT)
+
+    def _send(self, send: Any, messages: Sequence[Message], timeout: float, *, parks: bool = False) -> None:
         """Send a batch of which some are to wait, those by the queues that they wait in."""
         sent, originals = list(messages), {}
-        if self._delays.used:
+        if self._delays.used or parks:
             for place, message in enumerate(messages):
                 queues = self._delays.through(message)
                 if queues is not None and self._make_ways(queues, timeout):

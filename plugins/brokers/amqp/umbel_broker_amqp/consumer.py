@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from struct import Struct
 
 from umbel_broker_amqp.address import Address
@@ -14,8 +14,8 @@ from umbel_broker_amqp.delays import LEVEL, arrived, parked
 from umbel_broker_amqp.intake import Intake, SingleIntake, is_quorum
 from umbel_broker_amqp.session import Session
 from umbel_broker_amqp.wake import WakePipe
-from umbel_kernel.errors import ChannelError, OperationalError
-from umbel_kernel.spi.broker import Consumer
+from umbel_kernel.errors import ChannelError, NotSupported, OperationalError
+from umbel_kernel.spi.broker import Consumer, Delay, delays
 from umbel_kernel.spi.message import Delivery, Message
 from umbel_kernel.spi.topology import Queue
 
@@ -35,7 +35,8 @@ class AmqpConsumer(Consumer):
         prefetch: how many may be unacknowledged at least; the server sends more only when as many as are held plus
             asked for are more.
         patience: seconds to wait for an answer of the server.
-        park: publishes messages that are to wait in the broker and returns when it has them; None where none can.
+        park: publishes messages that are to wait in the broker and returns when it has them.
+        may_park: sees that messages of the queues of these names can wait, and says whether they can.
         on_close: called once with this consumer after it has closed.
     """
 
@@ -47,7 +48,8 @@ class AmqpConsumer(Consumer):
         prefetch: int,
         name: str,
         patience: float,
-        park: Park | None,
+        park: Park,
+        may_park: Callable[[Collection[str]], bool],
         on_close: Callable[[AmqpConsumer], None],
     ) -> None:
         self._address = address
@@ -56,6 +58,7 @@ class AmqpConsumer(Consumer):
         self._name = name
         self._patience = patience
         self._park = park
+        self._may_park = may_park
         self._on_close = on_close
         self._counted = {queue.name for queue in queues if is_quorum(queue)}
         self._intake = (SingleIntake if self._counted else Intake)(queues, name, prefetch)
@@ -126,13 +129,17 @@ class AmqpConsumer(Consumer):
         """See ``Consumer.ack``. What lies together is acknowledged by one frame."""
         self._settle(deliveries, 80, 0)
 
-    def reject(self, deliveries: Sequence[Delivery], *, requeue: bool, delay: float | None = None) -> None:
+    def reject(self, deliveries: Sequence[Delivery], *, requeue: bool, delay: Delay = None) -> None:
         """See ``Consumer.reject``. What is to wait is published anew at the next ``receive``, all of it at once, and
         held until then."""
-        if delay is not None and delay >= 1 and requeue and self._park is not None:
-            self._parking += [(each, delay) for each in deliveries if self._held.get(each.tag) is each]
-        else:
-            self._settle(deliveries, 120, 2 if requeue else 0)
+        if delay is not None and requeue:
+            seconds = dict(zip(deliveries, delays(len(deliveries), delay), strict=True))
+            waiting = {d: s for d, s in seconds.items() if s >= 1 and self._held.get(d.tag) is d}
+            if waiting and not self._may_park({delivery.queue for delivery in waiting}):
+                raise NotSupported("messages of these queues cannot wait in the broker")
+            self._parking += waiting.items()
+            deliveries = [delivery for delivery in deliveries if delivery not in waiting]
+        self._settle(deliveries, 120, 2 if requeue else 0)
 
     def extend(self, deliveries: Sequence[Delivery]) -> None:
         """See ``Consumer.extend``. A hold lasts as long as the connection, which a heartbeat keeps."""
@@ -200,9 +207,8 @@ class AmqpConsumer(Consumer):
 
     def _send_to_wait(self) -> None:
         parking, self._parking = self._parking, []
-        if self._park is not None:
-            self._park([parked(delivery, seconds) for delivery, seconds in parking])
-            self.ack([delivery for delivery, _ in parking])
+        self._park([parked(delivery, seconds) for delivery, seconds in parking])
+        self.ack([delivery for delivery, _ in parking])
 
     def _settle(self, deliveries: Sequence[Delivery], method: int, bits: int) -> None:
         tags = {d.tag for d in deliveries if self._held.get(d.tag) is d}

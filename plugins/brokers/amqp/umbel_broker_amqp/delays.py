@@ -29,8 +29,6 @@ LONGEST = 2**LEVELS - 1
 LEVEL = "celery_delayed_"
 ENTRY = f"{LEVEL}{LEVELS - 1}"
 DELIVERY = f"{LEVEL}delivery"
-PARKED = "umbel-parked"
-"""A header: a consumer had this message and sent it to wait."""
 
 _OWN = "umbel"
 _BITS = re.compile(rf"(?:[01]\.){{{LEVELS}}}")
@@ -76,7 +74,7 @@ def bind(channel: Any, queue: Queue) -> None:
             pattern = key if key.startswith("#") else f"#.{key}"
             channel.exchange_bind(exchange.name, DELIVERY, pattern, nowait=True)
             channel.queue_bind(queue.name, exchange.name, pattern, nowait=True)
-    if _may_wait(queue.name):
+    if may_wait(queue.name):
         channel.queue_bind(queue.name, DELIVERY, f"{'*.' * LEVELS}{_OWN}.{queue.name}")
 
 
@@ -89,8 +87,6 @@ def arrived(delivery: Delivery, queue: Queue | None) -> None:
         queue: where it arrived, with its bindings.
     """
     headers = delivery.headers
-    if headers.pop(PARKED, None):
-        delivery.redelivered = True
     deaths = headers.get("x-death")
     if isinstance(deaths, list) and all(_is_level(death) for death in deaths):
         for name in (*_TRACES, *_LATER_TRACES[:3]):
@@ -107,7 +103,8 @@ def _is_level(death: Any) -> bool:
     return isinstance(death, dict) and str(death.get("queue")).startswith(LEVEL)
 
 
-def _may_wait(name: str) -> bool:
+def may_wait(name: str) -> bool:
+    """Whether messages can wait for a queue of this name."""
     return len(f"{'0.' * LEVELS}{_OWN}.{name}".encode()) <= _LONGEST_KEY and not {"*", "#"} & set(name.split("."))
 
 
@@ -146,7 +143,7 @@ class Delays:
             return None
         if not message.exchange:
             queue = self._known.get(message.routing_key) or Queue(message.routing_key)
-            return [queue] if _may_wait(queue.name) else None
+            return [queue] if may_wait(queue.name) else None
         if len(message.routing_key.encode()) + 2 * LEVELS > _LONGEST_KEY:
             return None
         found = [
@@ -188,7 +185,7 @@ def parked(delivery: Delivery, seconds: float) -> Message:
         "",
         delivery.content_type,
         delivery.content_encoding,
-        {**delivery.headers, PARKED: True},
+        dict(delivery.headers),
         delivery.correlation_id,
         delivery.reply_to,
         delivery.priority,

@@ -18,7 +18,7 @@ from umbel_broker_kombu.transport import Transport
 from umbel_broker_kombu.trouble import translated
 from umbel_broker_kombu.wake import WakePipe
 from umbel_kernel.errors import ChannelError, OperationalError
-from umbel_kernel.spi.broker import Consumer
+from umbel_kernel.spi.broker import Consumer, Delay
 from umbel_kernel.spi.message import Delivery
 from umbel_kernel.spi.topology import Queue
 
@@ -106,7 +106,7 @@ class KombuConsumer(Consumer):
         """See ``Consumer.ack``."""
         self._settle(deliveries, lambda tag: self._channel.basic_ack(tag))
 
-    def reject(self, deliveries: Sequence[Delivery], *, requeue: bool, delay: float | None = None) -> None:
+    def reject(self, deliveries: Sequence[Delivery], *, requeue: bool, delay: Delay = None) -> None:
         """See ``Consumer.reject``."""
         self._settle(deliveries, lambda tag: self._channel.basic_reject(tag, requeue=requeue))
 

@@ -29,6 +29,7 @@ class MemoryBroker(Broker):
             BrokerCapability.FANOUT,
             BrokerCapability.PRIORITY,
             BrokerCapability.DELAY,
+            BrokerCapability.PARK,
             BrokerCapability.TTL,
             BrokerCapability.LEASE,
             BrokerCapability.CONFIRM,

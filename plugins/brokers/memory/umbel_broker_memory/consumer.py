@@ -10,7 +10,7 @@ from umbel_broker_memory.queue import Entry, Reader
 from umbel_broker_memory.store import MemoryStore
 from umbel_kernel.clock import Clock
 from umbel_kernel.errors import OperationalError
-from umbel_kernel.spi.broker import Consumer
+from umbel_kernel.spi.broker import Consumer, Delay, delays
 from umbel_kernel.spi.message import Delivery
 from umbel_kernel.spi.topology import Queue
 
@@ -86,12 +86,15 @@ class MemoryConsumer(Consumer):
                 self._held.pop(delivery.tag, None)
             self._note_lease()
 
-    def reject(self, deliveries: Sequence[Delivery], *, requeue: bool, delay: float | None = None) -> None:
+    def reject(self, deliveries: Sequence[Delivery], *, requeue: bool, delay: Delay = None) -> None:
         """See ``Consumer.reject``."""
         with self._store.lock:
-            dropped = [entry for delivery in deliveries if self._held.pop(entry := delivery.tag, None) is not None]
+            dropped: dict[Entry, float] = {}
+            for delivery, seconds in zip(deliveries, delays(len(deliveries), delay), strict=True):
+                if self._held.pop(delivery.tag, None) is not None:
+                    dropped[delivery.tag] = seconds
             self._note_lease()
-            told = self._store.give_back(dropped, self._clock.monotonic(), delay=delay) if requeue else set()
+            told = self._store.give_back(dropped, self._clock.monotonic()) if requeue else set()
         for consumer in told:
             consumer.ring()
 
@@ -129,7 +132,7 @@ class MemoryConsumer(Consumer):
             if self._closed:
                 return
             self._closed = True
-            told = self._store.give_back(list(self._held), self._clock.monotonic())
+            told = self._store.give_back(dict.fromkeys(self._held, 0.0), self._clock.monotonic())
             self._held.clear()
             self._note_lease()
             self._store.leave(self._names)
@@ -144,7 +147,7 @@ class MemoryConsumer(Consumer):
             del self._held[entry]
         self._lapsed = self._lapsed or bool(lost)
         self._note_lease()
-        return self._store.give_back(lost, now)
+        return self._store.give_back(dict.fromkeys(lost, 0.0), now)
 
     def _take(self, limit: int, now: float) -> tuple[list[Entry], float | None]:
         """What can be had now; else the time at which to look again, and from now on a ring when a message comes."""

@@ -91,13 +91,13 @@ class MemoryQueue:
         return found
 
     def size(self, now: float) -> int:
-        """How many could be taken now."""
+        """How many wait, those that are not due yet among them."""
         self._settle(now)
-        return sum(map(len, self._lanes.values()))
+        return sum(map(len, self._lanes.values())) + len(self._later)
 
     def purge(self, now: float) -> int:
         """Drop what waits; what is not due yet counts."""
-        dropped = self.size(now) + len(self._later)
+        dropped = self.size(now)
         for lane in self._lanes.values():
             lane.clear()
         self._later.clear()

@@ -111,15 +111,17 @@ class MemoryStore:
         for consumer in told:
             consumer.ring()
 
-    def give_back(self, entries: Sequence[Entry], now: float, *, delay: float | None = None) -> set[Reader]:
-        """Put held messages back in front, in their old order. The lock is held.
+    def give_back(self, entries: dict[Entry, float], now: float) -> set[Reader]:
+        """Put held messages back in front, in their old order, or set them aside for some seconds. The lock is held.
 
         Returns the consumers to ring once the lock is free.
         """
         told: set[Reader] = set()
-        for entry in reversed(entries):
+        for entry, delay in reversed(entries.items()):
             queue = self.queues.get(entry.queue)
             if queue is not None:
+                if delay > 0:
+                    entry.count -= 1  # nobody tried it
                 queue.put(entry, now, delay=delay, front=True)
                 told |= queue.waiting
         return told

@@ -70,10 +70,15 @@ def exercise(make: Callable[[], RedisBroker]) -> None:
     listening[1].reject(listening[1].receive(1, 5), requeue=False)
     assert listening[1].missing(found[1:]) == []
     listening[1].ack(found[1:])
+    one.publish([Message(b"parked", "tasks"), Message(b"put back", "tasks")])
+    listening[1].reject(listening[1].receive(2, 5), requeue=True, delay=[0.1, 60])
+    listening[1].ack(listening[1].receive(1, 5))
     time.sleep(0.15)  # past the health check
     listening[1].receive(1, 0.2)
-    assert two.size(["tasks"]) == {"tasks": 0}
-    assert two.purge(["tasks"]) == 0
+    assert two.size(["tasks"]) == {"tasks": 1}
+    listening[1].close()
+    assert two.size(["tasks"]) == {"tasks": 1}
+    assert two.purge(["tasks"]) == 1
     two.delete(["tasks"])
     for broker in (one, two):
         broker.close()

@@ -44,6 +44,7 @@ class RedisBroker(Broker):
             BrokerCapability.TOPIC,
             BrokerCapability.FANOUT,
             BrokerCapability.PRIORITY,
+            BrokerCapability.PARK,
             BrokerCapability.LEASE,
             BrokerCapability.CONFIRM,
             BrokerCapability.ATOMIC_RECEIVE,
@@ -99,7 +100,7 @@ class RedisBroker(Broker):
 
     def delete(self, queues: Sequence[str], *, timeout: float = 5.0) -> None:
         """See ``Broker.delete``. Only the bindings that this broker knows of are taken away."""
-        commands: list[Command] = [("DEL", *self._layout.keys(queue)) for queue in queues]
+        commands: list[Command] = [("DEL", *self._layout.all_keys(queue)) for queue in queues]
         names = [name for name in self._types if name]
         tables = self._all([("SMEMBERS", self._layout.bindings(name)) for name in names], timeout) if names else []
         gone = set(queues)
@@ -116,17 +117,22 @@ class RedisBroker(Broker):
             self._bound.pop(queue, None)
 
     def purge(self, queues: Sequence[str], *, timeout: float = 5.0) -> int:
-        """See ``Broker.purge``."""
+        """See ``Broker.purge``. What waits for its time goes, too."""
         commands: list[Command] = []
         for queue in queues:
             for key in self._layout.keys(queue):
-                commands += [("LLEN", key), ("DEL", key)]
+                parked = self._layout.parked(key)
+                commands += [("LLEN", key), ("DEL", key), ("ZCARD", parked), ("DEL", parked)]
         return sum(self._all(commands, timeout)[::2])
 
     def size(self, queues: Sequence[str], *, timeout: float = 5.0) -> dict[str, int]:
-        """See ``Broker.size``."""
-        replies = iter(self._all([("LLEN", key) for queue in queues for key in self._layout.keys(queue)], timeout))
-        return {queue: sum(next(replies) for _ in self._layout.steps) for queue in queues}
+        """See ``Broker.size``. What waits for its time counts, too."""
+        commands: list[Command] = []
+        for queue in queues:
+            for key in self._layout.keys(queue):
+                commands += [("LLEN", key), ("ZCARD", self._layout.parked(key))]
+        replies = iter(self._all(commands, timeout))
+        return {queue: sum(next(replies) for _ in range(2 * len(self._layout.steps))) for queue in queues}
 
     def publish(self, messages: Sequence[Message], *, timeout: float = 5.0) -> None:
         """See ``Broker.publish``. All messages of a batch for one list go in one command, all commands in one trip."""

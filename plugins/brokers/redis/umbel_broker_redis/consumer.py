@@ -17,12 +17,14 @@ from umbel_broker_redis.giving_back import ALL as EVERYTHING
 from umbel_broker_redis.giving_back import SOME, give_back, names_of, number_of
 from umbel_broker_redis.layout import Layout
 from umbel_broker_redis.lease import Lease
+from umbel_broker_redis.parking import SCRIPTS as PARKING
+from umbel_broker_redis.parking import Parking
 from umbel_broker_redis.scripts import ALL, TAKE
 from umbel_broker_redis.sweep import Sweep
 from umbel_broker_redis.wake import WakePipe
 from umbel_client_redis import Address, Command, Link, run
 from umbel_kernel.errors import ChannelError, OperationalError
-from umbel_kernel.spi.broker import Consumer
+from umbel_kernel.spi.broker import Consumer, Delay, delays
 from umbel_kernel.spi.message import Delivery
 
 logger = logging.getLogger("umbel.broker.redis")
@@ -108,9 +110,10 @@ class RedisConsumer(Consumer):
         self._server = ""  # which run of which server this is, where it says so
         self._resumes = lease.identity in _left  # until it has looked what is still held
         self._known = False  # whether the server has anything under this consumer's name
-        self._link = Link(address, refusal=ChannelError, scripts=(*ALL, preflight.CHECK), kept=True)
+        self._link = Link(address, refusal=ChannelError, scripts=(*ALL, *PARKING, preflight.CHECK), kept=True)
         self._notes = Link(address, refusal=ChannelError, kept=True)
         self._sweep = Sweep(self._link, layout, lease, options, self._patience)
+        self._parking = Parking(self._link, layout, lease, queues, self._patience)
         self._told = self._hears = False
         self._look = True
         self._looked = self._heard = self._pinged = 0.0
@@ -156,13 +159,17 @@ class RedisConsumer(Consumer):
         for tag in tags:
             self._held.pop(tag, None)
 
-    def reject(self, deliveries: Sequence[Delivery], *, requeue: bool, delay: float | None = None) -> None:
-        """See ``Consumer.reject``. What goes back is the next to be read from its list."""
+    def reject(self, deliveries: Sequence[Delivery], *, requeue: bool, delay: Delay = None) -> None:
+        """See ``Consumer.reject``. What goes back is the next to be read from its list; what waits has come by no
+        fanout."""
         if not requeue:
             self.ack(deliveries)
             return
         tags = dict.fromkeys(self._mine(deliveries))
         stored = [tag for tag in tags if tag[-1] != ":"]
+        if stored and delay is not None:
+            each = zip(deliveries, delays(len(deliveries), delay), strict=True)
+            stored = self._park(stored, {delivery.tag: seconds for delivery, seconds in each})
         if stored:
             self._look = True
             self._give_back(stored, SOME)
@@ -221,9 +228,11 @@ class RedisConsumer(Consumer):
         held, self._held = self._held, {}
         if self._lost and (self._known or self._unconfirmed):
             _left[self._lease.identity] = _Left(self._server, self._lease.last, tuple(self._unconfirmed))
-        if self._known and not self._lost and self._link.connected:
+        if not self._lost and self._link.connected:
             try:
-                self._give_back([tag for tag in held if tag[-1] != ":"], EVERYTHING)
+                if self._known:
+                    self._give_back([tag for tag in held if tag[-1] != ":"], EVERYTHING)
+                self._parking.end()
                 if self._ends:
                     temporary.drop(self._link, self._layout, self._lease.identity, self._patience)
             except (OperationalError, ChannelError) as error:
@@ -260,6 +269,17 @@ class RedisConsumer(Consumer):
         except (OperationalError, ChannelError):
             self._lost = True
             raise
+
+    def _park(self, tags: Sequence[str], seconds: Mapping[str, float]) -> list[str]:
+        """Let those wait that have seconds to wait. Returns the others."""
+        waiting = [(tag, seconds[tag]) for tag in tags if seconds[tag] > 0]
+        if waiting:
+            try:
+                self._parking.park(waiting)
+            except (OperationalError, ChannelError):
+                self._lost = True
+                raise
+        return [tag for tag in tags if seconds[tag] <= 0]
 
     def _renew(self) -> None:
         sent = time.monotonic()
@@ -324,6 +344,8 @@ class RedisConsumer(Consumer):
         end = None if timeout is None else now + timeout
         while True:
             if now >= self._sweep.due and self._sweep.run(now):
+                self._look = True
+            if now >= self._parking.due and self._parking.run(now):
                 self._look = True
             if now >= self._lease.due and (self._held or self._ends):
                 self._renew()
@@ -399,6 +421,8 @@ class RedisConsumer(Consumer):
                 # What the sweep has read is none of our lists. Without names, everything has changed.
                 if not isinstance(pushed[2], list) or not self._keys.isdisjoint(pushed[2]):
                     self._look = True
+                elif not self._parking.keys.isdisjoint(pushed[2]):
+                    self._parking.told(self._heard)
             elif pushed[0] == b"pmessage":
                 for queue in self._channels.get(pushed[1], ()):
                     self._ready.append(unpack(pushed[3], queue, f"{self._number}:"))
@@ -437,7 +461,8 @@ class RedisConsumer(Consumer):
 
     def _pause(self, now: float, *, looks: bool) -> float:
         """Seconds until something is due: a look at the queues, or, while nothing may be taken, a sign of life."""
-        due = min(self._sweep.due, now + _LONGEST, self._looked + (self._look_every() if looks else _LOOK_ANYWAY))
+        look = self._looked + (self._look_every() if looks else _LOOK_ANYWAY)
+        due = min(self._sweep.due, self._parking.due, now + _LONGEST, look)
         if self._held or self._ends:
             due = min(due, self._lease.due)
         return max(0.0, due - now)

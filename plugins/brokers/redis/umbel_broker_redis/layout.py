@@ -59,6 +59,19 @@ class Layout:
         """The hash of what a consumer of umbel holds."""
         return f"{self.prefix}umbel.unacked.{identity}"
 
+    def parked(self, key: str) -> str:
+        """The sorted set of what waits to come to a list of this name, each with the millisecond of its time."""
+        return f"{self.prefix}umbel.parked.{key.removeprefix(self.prefix)}"
+
+    def readers(self, queue: str) -> str:
+        """The sorted set of the consumers of umbel that bring what waits to a queue's lists, while anything does."""
+        return f"{self.prefix}umbel.readers.{queue}"
+
+    def all_keys(self, queue: str) -> list[str]:
+        """Every key of a queue's own."""
+        keys = self.keys(queue)
+        return [*keys, *map(self.parked, keys), self.readers(queue)]
+
     def temporary(self, identity: str) -> str:
         """The hash of the queues that end with a consumer of umbel."""
         return f"{self.prefix}umbel.temporary.{identity}"

@@ -27,12 +27,16 @@ end
 local fine, may = pcall(redis.acl_check_cmd, 'TIME')
 if not (fine and may) then missing = {'TIME', ''} end
 check(KEYS[1], {'ZINCRBY', 0, ''}, {'ZADD', 0, ''}, {'ZSCORE', ''}, {'ZREM', ''})
-check(KEYS[2], {'HSET', '', ''}, {'HDEL', ''}, {'EXISTS'})
-for i = 3, #KEYS do check(KEYS[i], {'RPOP', 1}, {'LLEN'}, {'RPUSH', ''}) end
+check(KEYS[2], {'HSET', '', ''}, {'HMGET', ''}, {'HDEL', ''}, {'EXISTS'})
+for i = 3, #KEYS, 2 do
+  check(KEYS[i], {'RPOP', 1}, {'LLEN'}, {'RPUSH', ''})
+  check(KEYS[i + 1], {'ZADD', 0, ''}, {'ZRANGE', 0, 0}, {'ZRANGEBYSCORE', 0, 0}, {'ZREM', ''})
+end
 return missing
 """)
 """The commands of the other scripts that this user may not run, each with its key, of ``umbel.consumers`` in KEYS[1],
-the hash of what the consumer holds in KEYS[2], and the lists after them. Servers before Redis 7 cannot be asked."""
+the hash of what the consumer holds in KEYS[2], and the lists after them, each with the set of what waits beside it.
+Servers before Redis 7 cannot be asked."""
 
 
 def check(link: Link, address: Address, layout: Layout, identity: str, queues: list[str], timeout: float) -> None:
@@ -42,7 +46,7 @@ def check(link: Link, address: Address, layout: Layout, identity: str, queues: l
         ChannelError: something is not permitted; the message says what.
         OperationalError: the connection is lost.
     """
-    lists = [key for queue in queues for key in layout.keys(queue)]
+    lists = [each for queue in queues for key in layout.keys(queue) for each in (key, layout.parked(key))]
     found = link.ask(*run(CHECK, (layout.consumers, layout.held(identity), *lists)), timeout=timeout)
     by_key: dict[str, list[str]] = {}
     for name, key in zip(found[::2], found[1::2], strict=True):

@@ -53,7 +53,7 @@ def drop(link: Link, layout: Layout, identity: str, timeout: float) -> None:
     commands: list[Command] = []
     for queue, said in queues.items():
         if queue not in shared:
-            commands.append(("DEL", *layout.keys(queue)))
+            commands.append(("DEL", *layout.all_keys(queue)))
             commands += [unbind(layout, exchange, member) for exchange, member in _bindings(said)]
     for reply in link.call([*commands, ("DEL", key)], timeout):
         link.answer(reply)

@@ -46,6 +46,7 @@ class SqliteBroker(Broker):
             BrokerCapability.FANOUT,
             BrokerCapability.PRIORITY,
             BrokerCapability.DELAY,
+            BrokerCapability.PARK,
             BrokerCapability.TTL,
             BrokerCapability.LEASE,
             BrokerCapability.CONFIRM,

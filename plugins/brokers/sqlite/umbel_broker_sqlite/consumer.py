@@ -16,7 +16,7 @@ from umbel_broker_sqlite.sweep import sweep
 from umbel_client_sqlite import Connection, Doorbell, Ringer
 from umbel_kernel.clock import Clock
 from umbel_kernel.errors import ChannelError, OperationalError, UmbelError
-from umbel_kernel.spi.broker import Consumer
+from umbel_kernel.spi.broker import Consumer, Delay, delays
 from umbel_kernel.spi.message import Delivery
 from umbel_kernel.spi.topology import Queue
 
@@ -393,20 +393,22 @@ class SqliteConsumer(Consumer):
             ids.sort()
             sqlite.executemany("DELETE FROM umbel_broker_message WHERE id = ?", [(id,) for id in ids])
 
-    def reject(self, deliveries: Sequence[Delivery], *, requeue: bool, delay: float | None = None) -> None:
+    def reject(self, deliveries: Sequence[Delivery], *, requeue: bool, delay: Delay = None) -> None:
         if not requeue:
             self.ack(deliveries)
             return
         ids = self._mine(deliveries)
         if not ids:
             return
-        due = self._clock.time() + delay if delay is not None and delay > 0 else None
+        now = self._clock.time()
+        seconds = {each.tag: wait for each, wait in zip(deliveries, delays(len(deliveries), delay), strict=True)}
         with self._connection.transaction(self._deadline(), "reject in") as sqlite:
             if not self._still_member(sqlite):
                 self._lapsed()
                 self._lose()
                 return
-            member.give_back(sqlite, sorted(ids), due)
+            for id in sorted(ids):
+                member.give_back(sqlite, (id,), now + seconds[id] if seconds[id] > 0 else None)
             self._settled(sqlite, ids, requeued=True)
             waiters = member.waiters_of(sqlite, self._queues)
         self._seen = None

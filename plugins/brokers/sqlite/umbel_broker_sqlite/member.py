@@ -42,11 +42,13 @@ def give_back(sqlite: sqlite3.Connection, ids: Sequence[int], due: float | None 
     """Make messages that were held deliverable again, in their old place, with one more delivery counted.
 
     Args:
-        due: seconds since the epoch from when on; None for now.
+        due: seconds since the epoch from when on; None for now. What waits until then was not tried, so it does not
+            count.
     """
     for id in ids:
         row = sqlite.execute(
-            "UPDATE umbel_broker_message SET deliveries = deliveries + 1 WHERE id = ? RETURNING queue, urgency", (id,)
+            "UPDATE umbel_broker_message SET deliveries = deliveries + ? WHERE id = ? RETURNING queue, urgency",
+            (due is None, id),
         ).fetchall()
         for queue, urgency in row:
             if sqlite.execute("SELECT 1 FROM umbel_broker_queue WHERE id = ?", (queue,)).fetchone() is None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from umbel_kernel.errors import PluginBroken, PluginConflict, PluginNotFound
 
@@ -13,8 +12,7 @@ KINDS = ("brokers", "backends", "pools", "serializers", "compressors")
 HOOKS = "hooks"  # the kind of what takes part all at once, in the group ``umbel`` itself
 
 
-@dataclass(frozen=True, slots=True)
-class Plugin:
+class Plugin(NamedTuple):
     """An installed plugin, not yet imported: its kind in the plural, the name of its entry point, the distribution that
     offers it with its version, and where its class is, as ``module:class``.
     """

@@ -8,45 +8,43 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from umbel.app import outbox, shared
 from umbel.app.annotations import annotate
-from umbel.app.calls import Call, Calls
+from umbel.app.bound import BoundClass, Part
+from umbel.app.builtins import BUILTIN_OPTIONS, BUILTIN_TASKS
 from umbel.app.connecting import Connecting
-from umbel.app.connections import Connections, masked
-from umbel.app.control import Control
-from umbel.app.eager import Eager
 from umbel.app.extending import configure
 from umbel.app.loading import import_modules, import_object, related_modules
-from umbel.app.log import Logging
 from umbel.app.naming import task_name
-from umbel.app.publisher import Publisher
-from umbel.app.queues import Queues
 from umbel.app.registry import TaskRegistry
 from umbel.app.replacing import add_to_chord, replace_running
-from umbel.app.routes import Router
-from umbel.app.sender import Sender
 from umbel.app.steps import Steps
 from umbel.app.task import Task as TaskBase
 from umbel.app.task_factory import TaskFactory
-from umbel.canvas.builtins import BUILTIN_OPTIONS, BUILTIN_TASKS
-from umbel.canvas.signature import signature
 from umbel.config.settings import Settings
 from umbel.model import current, moment, node, signals
 from umbel.model.exceptions import AlwaysEagerIgnored
 from umbel.model.forking import load, renewed_in_child
+from umbel.model.later import Later
 from umbel.model.signal import Signal
-from umbel.results.async_result import AsyncResult
-from umbel.results.bound import BoundClass
-from umbel.results.disabled_store import DisabledStore
-from umbel.results.group_result import GroupResult
-from umbel.results.result_set import ResultSet
-from umbel.results.store import ResultStore
-from umbel.wire.content import Content
 from umbel_kernel.errors import ConfigurationError, PluginError
-from umbel_kernel.spi.backend import Backend, BackendCapability
-from umbel_kernel.spi.broker import BrokerCapability
+
+if TYPE_CHECKING:
+    from umbel import canvas, results
+    from umbel.app import calls, connections, control, eager, log, publisher, queues, routes, sender
+    from umbel.wire import content
+    from umbel_kernel.spi import backend
+    from umbel_kernel.spi.backend import Backend
+    from umbel_kernel.spi.broker import BrokerCapability
+else:
+    # What sends and fetches. Many programs import tasks and never call one.
+    canvas, results, content = Later("umbel.canvas"), Later("umbel.results"), Later("umbel.wire.content")
+    calls, connections, control = Later("umbel.app.calls"), Later("umbel.app.connections"), Later("umbel.app.control")
+    eager, log, publisher = Later("umbel.app.eager"), Later("umbel.app.log"), Later("umbel.app.publisher")
+    queues, routes, sender = Later("umbel.app.queues"), Later("umbel.app.routes"), Later("umbel.app.sender")
+    backend = Later("umbel_kernel.spi.backend")
 
 
 class Umbel(Connecting):
@@ -68,6 +66,10 @@ class Umbel(Connecting):
 
     Task = TaskBase
     task_cls: Any = TaskBase
+    connections = Part(lambda app: connections.Connections(app))
+    control = Part(lambda app: control.Control(app))
+    log = Part(lambda app: log.Logging(app))
+    _calls = Part(lambda app: calls.Calls(app))
 
     def __init__(
         self,
@@ -97,9 +99,6 @@ class Umbel(Connecting):
         if task_cls is not None:
             self.task_cls = import_object(task_cls) if isinstance(task_cls, str) else task_cls
         self.origin = node.origin()
-        self.connections = Connections(self)
-        self.log = Logging(self)
-        self.control = Control(self)
         self.steps = Steps()
         self.on_after_configure = Signal(name="app.on_after_configure", providing_args={"source"})
         self.on_after_finalize = Signal(name="app.on_after_finalize")
@@ -107,10 +106,8 @@ class Umbel(Connecting):
         self.user_options: dict[str, set[Any]] = {"preload": set(), "worker": set()}
         self._tasks = TaskRegistry()
         self._factory = TaskFactory(self, self._tasks)
-        self._calls = Calls(self)
         self._lock = renewed_in_child(self, "_lock", threading.RLock)
         self._parts: dict[str, Any] = {}
-        self._eager = Eager(self)
         self._autodiscover: list[tuple[Any, str | None]] = []
         self.conf.on_resolve.append(self._configured)
         shared.track(self)
@@ -190,38 +187,38 @@ class Umbel(Connecting):
         return found
 
     @property
-    def queues(self) -> Queues:
+    def queues(self) -> queues.Queues:
         """The queues this app knows."""
-        return self._part("queues", lambda: Queues(self.conf))  # type: ignore[no-any-return]
+        return self._part("queues", lambda: queues.Queues(self.conf))  # type: ignore[no-any-return]
 
     @property
-    def router(self) -> Router:
+    def router(self) -> routes.Router:
         """Decides where a task's message goes."""
-        return self._part("router", lambda: Router(self, self.queues, self.conf.task_routes))  # type: ignore[no-any-return]
+        return self._part("router", lambda: routes.Router(self, self.queues, self.conf.task_routes))  # type: ignore[no-any-return]
 
     @property
-    def content(self) -> Content:
+    def content(self) -> content.Content:
         """Reads and writes bodies."""
 
-        def make() -> Content:
+        def make() -> content.Content:
             conf = self.conf
-            return Content(conf.accept_content, max_size=conf.worker_max_message_size)
+            return content.Content(conf.accept_content, max_size=conf.worker_max_message_size)
 
         return self._part("content", make)  # type: ignore[no-any-return]
 
     @property
-    def backend(self) -> ResultStore:
+    def backend(self) -> results.ResultStore:
         """Where results are kept."""
 
-        def make() -> ResultStore:
-            return (DisabledStore if self.connections.backend_url() is None else ResultStore)(self)
+        def make() -> results.ResultStore:
+            return (results.DisabledStore if self.connections.backend_url() is None else results.ResultStore)(self)
 
         return self._part("backend", make)  # type: ignore[no-any-return]
 
     @property
-    def publisher(self) -> Publisher:
+    def publisher(self) -> publisher.Publisher:
         """Publishes messages."""
-        return self._part("publisher", lambda: Publisher(self))  # type: ignore[no-any-return]
+        return self._part("publisher", lambda: publisher.Publisher(self))  # type: ignore[no-any-return]
 
     @property
     def always_eager(self) -> bool:
@@ -255,7 +252,9 @@ class Umbel(Connecting):
 
         def look() -> tuple[bool]:
             url = self.connections.backend_url()
-            return (url is not None and BackendCapability.REPLY_TO in load("backends", url.scheme).capabilities,)
+            return (
+                url is not None and backend.BackendCapability.REPLY_TO in load("backends", url.scheme).capabilities,
+            )
 
         return self._part("has_reply_to", look)[0]  # type: ignore[no-any-return]
 
@@ -354,11 +353,11 @@ class Umbel(Connecting):
 
     # Sending
 
-    def make_sender(self, name: str, options: Mapping[str, Any]) -> Sender:
+    def make_sender(self, name: str, options: Mapping[str, Any]) -> sender.Sender:
         """A compiled sender for a task's name with these options as defaults."""
         if not self.finalized and self.autofinalize:
             self.finalize()
-        return Sender(self, name, options)
+        return sender.Sender(self, name, options)
 
     def send(
         self, name: str, args: Any, kwargs: Any, options: Mapping[str, Any], *, task: TaskBase | None = None
@@ -386,7 +385,7 @@ class Umbel(Connecting):
             warnings.warn(AlwaysEagerIgnored(f"{name} is sent: send_task is never eager"), stacklevel=2)
         return self._calls.send(name, args, kwargs, options)
 
-    def send_many(self, calls: Iterable[Call]) -> list[Any]:
+    def send_many(self, calls: Iterable[calls.Call]) -> list[Any]:
         """Send signatures, or calls as (name, args, kwargs, options), in few round trips; see ``Calls.send_many``."""
         return self._calls.send_many(calls)
 
@@ -397,13 +396,13 @@ class Umbel(Connecting):
     def signature(self, *args: Any, **kwargs: Any) -> Any:
         """A signature bound to this app."""
         kwargs["app"] = self
-        return signature(*args, **kwargs)
+        return canvas.signature(*args, **kwargs)
 
     subtask = signature
 
     def run_eagerly(self, task: TaskBase, args: Any, kwargs: Any, **options: Any) -> Any:
         """Run a task here and now; see ``Task.apply``."""
-        return self._eager.run(task, args, kwargs, **options)
+        return self._part("eager", lambda: eager.Eager(self)).run(task, args, kwargs, **options)
 
     def replace_running(self, task: TaskBase, sig: Any) -> Any:
         """See ``Task.replace``."""
@@ -429,20 +428,20 @@ class Umbel(Connecting):
 
     # Results
 
-    AsyncResult = BoundClass(AsyncResult)
-    GroupResult = BoundClass(GroupResult)
-    ResultSet = BoundClass(ResultSet)
+    AsyncResult = BoundClass(lambda: results.AsyncResult)
+    GroupResult = BoundClass(lambda: results.GroupResult)
+    ResultSet = BoundClass(lambda: results.ResultSet)
 
     # Life
 
     def broker_text(self) -> str:
         """The broker's URLs for people."""
-        return masked(self.connections.broker_urls(read=True))
+        return connections.masked(self.connections.broker_urls(read=True))
 
     def backend_text(self) -> str:
         """The result backend's URL for people."""
         url = self.connections.backend_url()
-        return masked([url]) if url is not None else "disabled://"
+        return connections.masked([url]) if url is not None else "disabled://"
 
     def set_current(self) -> None:
         """Make this the current app of this thread."""

@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from umbel.model.later import Later
+
+if TYPE_CHECKING:
+    import inspect
+else:
+    inspect = Later("inspect")
+
+
+class CallCheck:
+    """The attribute of a task that checks its calls. It is made when the task is first called: many programs import
+    tasks that they never call, and reading a signature takes longer than all else of making a task.
+    """
+
+    def __get__(self, task: Any, owner: Any = None) -> Callable[..., Any] | None:
+        if task is None or task._checked is None:
+            return None
+        run, bound = task._checked
+        # In the instance's own dict it is found before this descriptor, at no further cost.
+        check: Callable[..., Any] | None = task.__dict__.setdefault("_check", call_check(run, bound=bound))
+        return check
 
 
 def call_check(run: Callable[..., Any], *, bound: bool) -> Callable[..., Any] | None:

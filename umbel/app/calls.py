@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from umbel.app import outbox
 from umbel.app.outbox import Outgoing
 from umbel.app.publisher import BATCH
 from umbel.app.sender import Sender
 from umbel.app.task import Task
-from umbel.canvas.signature import Signature, maybe_signature
 from umbel.model import current, signals
+from umbel.model.later import Later
+
+if TYPE_CHECKING:
+    from umbel import canvas
+else:
+    canvas = Later("umbel.canvas")
 
 _MOST_NAMES = 10_000
 
@@ -135,7 +140,7 @@ class Calls:
 
     def _signature(self, call: Call) -> Any:
         """The signature of a call, whatever way it is given."""
-        return maybe_signature(call if isinstance(call, dict) else Signature(*call), app=self._app)
+        return canvas.maybe_signature(call if isinstance(call, dict) else canvas.Signature(*call), app=self._app)
 
     def _gather(self, call: Call, batch: list[Outgoing]) -> Any:
         """Send one in its own way, but put what it publishes into the batch; returns its result."""

@@ -5,11 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from umbel.app.connections import Connections, masked, split_urls
+from umbel.model.later import Later
 from umbel_kernel.errors import ChannelError, OperationalError
-from umbel_kernel.spi.broker import Broker
+
+if TYPE_CHECKING:
+    from umbel.app import connections as ways
+    from umbel.app.connections import Connections
+    from umbel_kernel.spi.broker import Broker
+else:
+    ways = Later("umbel.app.connections")
 
 
 class Connection:
@@ -32,7 +38,7 @@ class Connection:
         self, connections: Connections, *, read: bool = False, shared: bool = False, url: str | None = None
     ) -> None:
         self._connections = connections
-        self._urls = split_urls(url) if url else None
+        self._urls = ways.split_urls(url) if url else None
         self._read = read
         self._shared = shared
         self._broker: Broker | None = None
@@ -45,7 +51,7 @@ class Connection:
     def as_uri(self, include_password: bool = False, mask: str = "**") -> str:
         """The URLs, by default without their passwords."""
         urls = self._urls or self._connections.broker_urls(read=self._read)
-        return ";".join(url.raw for url in urls) if include_password else masked(urls)
+        return ";".join(url.raw for url in urls) if include_password else ways.masked(urls)
 
     def connect(self, timeout: float | None = None) -> Connection:
         """Connect, unless it is connected.

@@ -5,17 +5,21 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from umbel_kernel.spi.message import Message
-from umbel_kernel.spi.topology import Queue
+from umbel.model.later import Later
+
+if TYPE_CHECKING:
+    from umbel_kernel.spi import message as messages
+    from umbel_kernel.spi.message import Message
+    from umbel_kernel.spi.topology import Queue
+else:
+    messages = Later("umbel_kernel.spi.message")
 
 END_HEADER = "umbel-chord"
 """Names in a chord's body the group of its header and the run of the member that made it complete."""
 
 
-@dataclass(slots=True)
 class Outgoing:
     """A message to be published.
 
@@ -25,9 +29,14 @@ class Outgoing:
             complete. They are told when it is published.
     """
 
-    message: Message
-    queue: Queue | None
-    ends: tuple[tuple[str, str], ...] = ()
+    # No dataclass, as nothing is that every app imports: making the class takes longer than importing its module, and
+    # the module ``dataclasses`` four times as long.
+    __slots__ = ("ends", "message", "queue")
+
+    def __init__(self, message: Message, queue: Queue | None, ends: tuple[tuple[str, str], ...] = ()) -> None:
+        self.message = message
+        self.queue = queue
+        self.ends = ends
 
     def pack(self) -> tuple[Any, ...]:
         """As plain data, to cross into another process. The queue travels by its name."""
@@ -54,7 +63,7 @@ class Outgoing:
     def unpack(cls, packed: tuple[Any, ...], queues: Any) -> Outgoing:
         """The reverse of ``pack``, with the queue looked up among an app's queues."""
         *fields, name, ends = packed
-        return cls(Message(*fields), queues[name] if name is not None else None, ends)
+        return cls(messages.Message(*fields), queues[name] if name is not None else None, ends)
 
 
 _outbox: ContextVar[list[Outgoing] | None] = ContextVar("umbel_outbox", default=None)

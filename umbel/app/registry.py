@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 from umbel.model.exceptions import NotRegistered
@@ -18,7 +17,7 @@ class TaskRegistry(dict[str, Any]):
 
     def register(self, task: Any) -> None:
         """Add a task, or the class of one."""
-        if inspect.isclass(task):
+        if isinstance(task, type):
             task = task()
         self[task.name] = task
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from umbel.app import outbox
-from umbel.canvas.chain import _chain
-from umbel.canvas.chord import as_one
-from umbel.canvas.composite import is_nothing
-from umbel.canvas.signature import Signature
 from umbel.model.exceptions import Ignore, ImproperlyConfigured, NotSupported, Replaced
 from umbel.model.later import Later
-from umbel.results.joining import allow_join_result
-from umbel_kernel.spi.backend import BackendCapability
 
 _uuid = Later("uuid")
+if TYPE_CHECKING:
+    import umbel.canvas.chord as chord  # the module, not the class of its name
+    from umbel import canvas
+    from umbel.canvas import composite
+    from umbel.results import joining
+    from umbel_kernel.spi import backend
+else:
+    canvas, composite, chord = Later("umbel.canvas"), Later("umbel.canvas.composite"), Later("umbel.canvas.chord")
+    joining, backend = Later("umbel.results.joining"), Later("umbel_kernel.spi.backend")
 
 
 def replace_running(app: Any, task: Any, sig: Any) -> Any:
@@ -28,15 +31,15 @@ def replace_running(app: Any, task: Any, sig: Any) -> Any:
     """
     request = task.request
     sig = task.on_replace(sig)
-    if not isinstance(sig, Signature):
+    if not isinstance(sig, canvas.Signature):
         raise ImproperlyConfigured(f"{task.name}: replace takes a signature, not {sig!r:.80}")
-    if isinstance(sig, _chain) and is_nothing(sig):
+    if isinstance(sig, canvas._chain) and composite.is_nothing(sig):
         raise ImproperlyConfigured(f"{task.name} cannot be replaced with a chain without tasks")
-    sig = as_one(sig.clone())
+    sig = chord.as_one(sig.clone())
     nesting = (request.replaced_task_nesting or 0) + 1
     if request.is_eager:
         # What follows the task is called by whoever runs it, with the value that it gets here.
-        with allow_join_result():
+        with joining.allow_join_result():
             raise Replaced(sig.apply(task_id=request.id, replaced_task_nesting=nesting).get())
     for callback in request.callbacks or ():
         sig.link(app.signature(callback))
@@ -48,7 +51,7 @@ def replace_running(app: Any, task: Any, sig: Any) -> Any:
             options[option] = value
     sig.set(**options)
     sig.freeze(request.id)
-    if isinstance(sig, _chain):
+    if isinstance(sig, canvas._chain):
         for step in sig.tasks:
             step.set(replaced_task_nesting=nesting)
     with outbox.gathering() as gathered:
@@ -73,9 +76,9 @@ def add_to_chord(app: Any, task: Any, sig: Any, lazy: bool) -> Any:
     request = task.request
     if not request.chord or not request.group:
         raise ValueError(f"{task.name} is no member of a chord now, so there is nothing to add to")
-    if not isinstance(sig, Signature):
+    if not isinstance(sig, canvas.Signature):
         raise TypeError(f"{task.name}: add_to_chord takes a signature, not {sig!r:.80}")
-    if not app.backend.can(BackendCapability.CHORD_GROWTH):
+    if not app.backend.can(backend.BackendCapability.CHORD_GROWTH):
         raise NotSupported(
             f"{task.name} cannot add to its chord: {app.backend.as_uri()} cannot let a header grow that was sent; "
             f"let the task replace itself with a group instead: self.replace(group(...))"
@@ -83,7 +86,7 @@ def add_to_chord(app: Any, task: Any, sig: Any, lazy: bool) -> Any:
     request.added += 1
     member = f"{request.id}:{request.retries}:{request.added}"
     index = app.backend.add_to_chord(request.group, request.chord.get("chord_size") or 0, member)
-    sig = as_one(sig.clone())
+    sig = chord.as_one(sig.clone())
     sig.set(group_id=request.group, group_index=index, chord=request.chord, root_id=request.root_id)
     result = sig.freeze(str(_uuid.uuid5(_uuid.NAMESPACE_OID, member)))
     if lazy:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from umbel.app import outbox
-from umbel.canvas.chunks import chunks
-from umbel.canvas.mapping import xmap, xstarmap
-from umbel.canvas.signature import Signature, signature
+from umbel.app.call_check import CallCheck
 from umbel.model import current, states
 from umbel.model.exceptions import MaxRetriesExceededError, OperationalError, Reject, Retry
+from umbel.model.later import Later
 from umbel.model.request import Context
-from umbel.results.eager_result import EagerResult
+
+if TYPE_CHECKING:
+    from umbel import canvas
+    from umbel.canvas.signature import Signature
+    from umbel.results.eager_result import EagerResult
+else:
+    canvas = Later("umbel.canvas")
 
 
 class FromConfig:
@@ -90,7 +95,9 @@ class Task:
     mandatory: Any = None
 
     _sender: Any = None
-    _check: Callable[..., Any] | None = None
+    _checked: tuple[Callable[..., Any], bool] | None = None
+    """The function whose signature the calls are checked by, and whether it is given the task; None for no check."""
+    _check = CallCheck()
 
     @classmethod
     def bind(cls, app: Any) -> Any:
@@ -368,7 +375,7 @@ class Task:
     def signature(self, args: Any = None, kwargs: Any = None, *starargs: Any, **options: Any) -> Signature:
         """A signature of this task: the call as data."""
         options.pop("task", None)
-        made: Signature = signature(self.name, args, kwargs, *starargs, app=self.app, **_split(options))
+        made: Signature = canvas.signature(self.name, args, kwargs, *starargs, app=self.app, **_split(options))
         return made
 
     subtask = signature
@@ -383,15 +390,15 @@ class Task:
 
     def map(self, it: Any) -> Any:
         """One task that calls this one with each item."""
-        return xmap(self.s(), it, app=self.app)
+        return canvas.xmap(self.s(), it, app=self.app)
 
     def starmap(self, it: Any) -> Any:
         """One task that calls this one with each item's members as arguments."""
-        return xstarmap(self.s(), it, app=self.app)
+        return canvas.xstarmap(self.s(), it, app=self.app)
 
     def chunks(self, it: Any, n: int) -> Any:
         """Tasks of ``n`` calls each."""
-        return chunks(self.s(), it, n, app=self.app)
+        return canvas.chunks(self.s(), it, n, app=self.app)
 
     def AsyncResult(self, task_id: str, **kwargs: Any) -> Any:
         """The result of a call of this task, by its id."""

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from umbel.app.annotations import annotate
-from umbel.app.call_check import call_check
 from umbel.app.loading import import_object
 from umbel.app.registry import TaskRegistry
 from umbel.app.retries import add_autoretry
@@ -82,7 +81,7 @@ class TaskFactory:
         kind = type(function.__name__, bases, members)
         task: Task = kind()
         if options.get("typing", getattr(base, "typing", True)) and self._app.strict_typing:
-            task._check = call_check(function, bound=bind)
+            task._checked = function, bind
         self._adopt(task, options)
         task.__name__ = function.__name__  # type: ignore[attr-defined]
         task.__qualname__ = function.__qualname__  # type: ignore[attr-defined]
@@ -110,6 +109,6 @@ class TaskFactory:
             raise AlreadyRegistered(f"a task named {instance.name!r} is registered already: {type(known)!r}")
         kind.app = instance.app = self._app
         if instance.typing and self._app.strict_typing:
-            instance._check = call_check(instance.run, bound=False)
+            instance._checked = instance.run, False
         self._adopt(instance, options)
         return instance

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from umbel.canvas.parts import as_list
-from umbel.canvas.soundness import unsound
+from umbel.model.later import Later
 from umbel_kernel.errors import EncodeError
+
+if TYPE_CHECKING:
+    from umbel.canvas import parts, soundness
+else:
+    parts, soundness = Later("umbel.canvas.parts"), Later("umbel.canvas.soundness")
 
 
 def named(codec: Any, serializer: str, task: str, content: Any, error: EncodeError) -> Exception:
@@ -22,7 +26,7 @@ def named(codec: Any, serializer: str, task: str, content: Any, error: EncodeErr
     try:
         return _named(codec, serializer, task, content, error)
     except RecursionError:
-        return unsound({"task": task})
+        return soundness.unsound({"task": task})
 
 
 def _named(codec: Any, serializer: str, task: str, content: Any, error: EncodeError) -> Exception:
@@ -32,10 +36,10 @@ def _named(codec: Any, serializer: str, task: str, content: Any, error: EncodeEr
         if problem is not None:
             return _explained(f"{what} of {task}", problem)
     for name in ("callbacks", "errbacks", "chain", "chord"):
-        for sig in as_list(embed.get(name)):
+        for sig in parts.as_list(embed.get(name)):
             if not isinstance(sig, Mapping) or _problem(codec, serializer, sig) is None:
                 continue
-            knot: Exception = unsound(sig)
+            knot: Exception = soundness.unsound(sig)
             if not isinstance(knot, RecursionError):
                 return knot
             for inner in _all_of(sig):

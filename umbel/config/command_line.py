@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from umbel.config.conversion import TRUE
 from umbel.config.errors import SettingError
+from umbel.model.later import Later
+
+json = Later("json")
 
 ORIGIN = "the command line"
 
@@ -20,10 +22,10 @@ _CASTS: Mapping[str, Callable[[str], Any]] = {
     "float": float,
     "bool": lambda text: text.strip().lower() in TRUE,
     "any": str,
-    "json": json.loads,
-    "tuple": json.loads,
-    "list": json.loads,
-    "dict": json.loads,
+    "json": lambda text: json.loads(text),
+    "tuple": lambda text: json.loads(text),
+    "list": lambda text: json.loads(text),
+    "dict": lambda text: json.loads(text),
 }
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import quote
 
 from umbel.config.environment import variable
+from umbel.model.later import Later
+
+parse = Later("urllib.parse")
 
 Values = Mapping[str, Any]
 
@@ -45,14 +47,14 @@ def _from_parts(values: Values) -> str | None:
     if "://" in host:
         return str(host)
     user, password, port = values["broker_user"], values["broker_password"], values["broker_port"]
-    who = quote(user, safe="") if user else ""
+    who = parse.quote(user, safe="") if user else ""
     if password:
-        who += f":{quote(password, safe='')}"
+        who += f":{parse.quote(password, safe='')}"
     where = f"{who}@{host}" if who else str(host)
     if port is not None:
         where += f":{port}"
     vhost = values["broker_vhost"]
-    path = f"/{quote(vhost, safe='/') if vhost != '/' else '/'}" if vhost else ""
+    path = f"/{parse.quote(vhost, safe='/') if vhost != '/' else '/'}" if vhost else ""
     return f"{values['broker_transport'] or 'amqp'}://{where}{path}"
 
 

@@ -25,14 +25,16 @@ any         anything                                                -
 from __future__ import annotations
 
 import functools
-import json
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta, tzinfo
 from typing import Any
 
+from umbel.model.later import Later
 from umbel_kernel.setting import Setting
+
+json = Later("json")
 
 TRUE = frozenset({"true", "yes", "on", "1", "t", "y"})
 FALSE = frozenset({"false", "no", "off", "0", "f", "n"})

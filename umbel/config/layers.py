@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
 from umbel.config.errors import SettingError
@@ -13,7 +12,6 @@ from umbel.config.registry import Registry
 from umbel_kernel.setting import Setting
 
 
-@dataclass(slots=True, eq=False, repr=False)
 class Layers:
     """Checked values, from the weakest layer to the strongest.
 
@@ -26,12 +24,23 @@ class Layers:
         early: the explicit changes made before the source was read.
     """
 
-    defaults: dict[str, Any] = field(default_factory=dict)
-    fallbacks: dict[str, Any] = field(default_factory=dict)
-    reading: Reading = field(default_factory=Reading)
-    added: list[dict[str, Any]] = field(default_factory=list)
-    changes: dict[str, Any] = field(default_factory=dict)
-    early: dict[str, Any] = field(default_factory=dict)
+    __slots__ = ("added", "changes", "defaults", "early", "fallbacks", "reading")
+
+    def __init__(
+        self,
+        defaults: dict[str, Any],
+        fallbacks: dict[str, Any] | None = None,
+        reading: Reading | None = None,
+        added: list[dict[str, Any]] | None = None,
+        changes: dict[str, Any] | None = None,
+        early: dict[str, Any] | None = None,
+    ) -> None:
+        self.defaults = defaults
+        self.fallbacks = {} if fallbacks is None else fallbacks
+        self.reading = Reading() if reading is None else reading
+        self.added = [] if added is None else added
+        self.changes = {} if changes is None else changes
+        self.early = {} if early is None else early
 
     @classmethod
     def of(cls, settings: Iterable[Setting]) -> Layers:

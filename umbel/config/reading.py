@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import date, time, timedelta
 from typing import Any
 
@@ -21,7 +20,6 @@ _PLAIN = (bool, int, float, str, bytes, list, tuple, dict, set, frozenset, timed
 _LONGEST_SHOWN = 80
 
 
-@dataclass(slots=True, eq=False, repr=False)
 class Reading:
     """What was read from a source.
 
@@ -33,11 +31,21 @@ class Reading:
         time_zone: Django's ``TIME_ZONE``, which counts when ``timezone`` is not set.
     """
 
-    origin: str = ""
-    values: dict[str, Any] = field(default_factory=dict)
-    deferred: tuple[str, ...] = ()
-    old: tuple[str, ...] = ()
-    time_zone: str | None = None
+    __slots__ = ("deferred", "old", "origin", "time_zone", "values")
+
+    def __init__(
+        self,
+        origin: str = "",
+        values: dict[str, Any] | None = None,
+        deferred: tuple[str, ...] = (),
+        old: tuple[str, ...] = (),
+        time_zone: str | None = None,
+    ) -> None:
+        self.origin = origin
+        self.values = {} if values is None else values
+        self.deferred = deferred
+        self.old = old
+        self.time_zone = time_zone
 
     def copy(self) -> Reading:
         """A reading that can be changed on its own."""

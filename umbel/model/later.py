@@ -11,6 +11,9 @@ from umbel.model.forking import importing
 class Later:
     """Stands for a module. ``zoneinfo`` and ``socket``, for example, take 2 ms each to import.
 
+    A module of our own is imported under ``if TYPE_CHECKING`` as well, so that types and floors are checked. A name is
+    looked up once: what a test puts in its place in the module is not seen here.
+
     Args:
         name: of a module that is always there.
     """
@@ -20,4 +23,7 @@ class Later:
 
     def __getattr__(self, attribute: str) -> Any:
         with importing:
-            return getattr(importlib.import_module(self._name), attribute)
+            found = getattr(importlib.import_module(self._name), attribute)
+        # In the instance's own dict it is found before this method, at no further cost.
+        self.__dict__[attribute] = found
+        return found

@@ -13,6 +13,7 @@ from typing import Any
 from umbel.app.runner import Runner
 from umbel.model import node, signals
 from umbel.model.version import VERSION
+from umbel.worker import preloaded  # noqa: F401  so that it is there before processes are forked
 from umbel.worker.banner import banner
 from umbel.worker.lead import Lead
 from umbel.worker.options import WorkerOptions, cpu_count

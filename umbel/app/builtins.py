@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from umbel.canvas.chord import _chord
-from umbel.canvas.chunks import chunks as _chunks
-from umbel.canvas.group import group as _group
-from umbel.canvas.signature import maybe_signature
-from umbel.canvas.unlocking import chord_unlock
 from umbel.model.current import get_current_task
+from umbel.model.later import Later
+
+if TYPE_CHECKING:
+    from umbel import canvas
+    from umbel.canvas import unlocking
+else:
+    canvas, unlocking = Later("umbel.canvas"), Later("umbel.canvas.unlocking")
 
 
 def backend_cleanup(app: Any) -> None:
@@ -25,27 +27,27 @@ def accumulate(app: Any, *args: Any, index: int | None = None, **kwargs: Any) ->
 
 def xmap(app: Any, task: Mapping[str, Any], it: Iterable[Any]) -> list[Any]:
     """Call a task with each item."""
-    run = maybe_signature(task, app=app).type
+    run = canvas.maybe_signature(task, app=app).type
     return [run(item) for item in it]
 
 
 def xstarmap(app: Any, task: Mapping[str, Any], it: Iterable[Any]) -> list[Any]:
     """Call a task with the members of each item."""
-    run = maybe_signature(task, app=app).type
+    run = canvas.maybe_signature(task, app=app).type
     return [run(*item) for item in it]
 
 
 def chunks(app: Any, task: Mapping[str, Any], it: Iterable[Any], n: int) -> Any:
     """Let parcels of a task's calls take the place of this one, so that its result is the list of theirs."""
-    return get_current_task().replace(_chunks(maybe_signature(task, app=app), it, n, app=app).group())
+    return get_current_task().replace(canvas.chunks(canvas.maybe_signature(task, app=app), it, n, app=app).group())
 
 
 def group(
     app: Any, tasks: Iterable[Any], result: Any, group_id: str, partial_args: Any = (), add_to_parent: bool = True
 ) -> Any:
     """Send a group, as Celery's clients of long ago asked workers to."""
-    members = [maybe_signature(task, app=app) for task in tasks]
-    return _group(members, app=app).apply_async(partial_args, task_id=group_id, add_to_parent=add_to_parent)
+    members = [canvas.maybe_signature(task, app=app) for task in tasks]
+    return canvas.group(members, app=app).apply_async(partial_args, task_id=group_id, add_to_parent=add_to_parent)
 
 
 def chain(app: Any, *args: Any, **kwargs: Any) -> None:
@@ -65,9 +67,14 @@ def chord(
     **options: Any,
 ) -> Any:
     """Send a chord, as Celery's clients of long ago asked workers to."""
-    return _chord(header, body=maybe_signature(body, app=app), app=app).apply_async(
+    return canvas._chord(header, body=canvas.maybe_signature(body, app=app), app=app).apply_async(
         partial_args, interval=interval, max_retries=max_retries, **options
     )
+
+
+def chord_unlock(app: Any, *args: Any, **kwargs: Any) -> None:
+    """See ``unlocking.chord_unlock``."""
+    unlocking.chord_unlock(app, *args, **kwargs)
 
 
 BUILTIN_TASKS: dict[str, Callable[..., Any]] = {

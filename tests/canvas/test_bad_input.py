@@ -115,6 +115,37 @@ def test_an_argument_that_cannot_be_written_is_named(app: Any, name: str) -> Non
         app.add.delay(object())
 
 
+HEADERS: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
+    "call": (lambda app, bad: app.add.s(1).set(headers={"good": 1, "mine": bad}), "header 'mine' of tasks.add"),
+    "inside": (lambda app, bad: app.add.s(1).set(headers={"mine": {"a": [1, bad]}}), "header 'mine' of tasks.add"),
+    "stamp": (lambda app, bad: app.add.s(1).stamp(who=bad), "stamp 'who' of tasks.add"),
+    "member": (
+        lambda app, bad: group(app.add.s(1), app.same.s(1).set(headers={"mine": bad})), "header 'mine' of tasks.same"
+    ),
+    "first step": (
+        lambda app, bad: app.same.s(1).set(headers={"mine": bad}) | app.add.s(1), "header 'mine' of tasks.same"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("bad", [object(), {1, 2}], ids=["object", "set"])
+@pytest.mark.parametrize("name", HEADERS)
+def test_a_header_that_cannot_be_written_is_named(app: Any, name: str, bad: Any) -> None:
+    make, message = HEADERS[name]
+    with pytest.raises(EncodeError, match=f"{message} cannot be sent: .*cannot stand in a message header; use None"):
+        make(app, bad).apply_async()
+    assert app.connections.broker().size(["celery"]).get("celery", 0) == 0
+
+
+def test_headers_of_a_wrong_shape_are_named(app: Any) -> None:
+    with pytest.raises(TypeError, match=r"the headers of tasks.add are a mapping, not list"):
+        app.add.apply_async((1,), headers=[1])
+    itself: list[Any] = []
+    itself.append(itself)
+    with pytest.raises(EncodeError, match="header 'mine' of tasks.add cannot be sent: a value that holds itself"):
+        app.add.apply_async((1,), headers={"mine": itself})
+
+
 @pytest.mark.parametrize("link", ["tasks.note", 5, [5]])
 @pytest.mark.parametrize("option", ["link", "link_error"])
 def test_a_callback_that_is_no_signature_is_refused_by_the_call(app: Any, option: str, link: Any) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from umbel.app.header_check import check_headers
 from umbel.app.outbox import Outgoing
 from umbel.app.plan import EMBED_OPTIONS, HEADER_OPTIONS, OWN, TIMES, Plan, form_of, key_of
 from umbel.app.unsent import named
@@ -59,7 +60,7 @@ class Sender:
         Raises:
             TypeError: args or kwargs are not what can be called with.
             ValueError: a countdown, eta or expires is no point in time.
-            EncodeError: the arguments cannot be serialised.
+            EncodeError: the arguments cannot be serialised, or a header that was given cannot stand in a message.
         """
         if args is None:
             args = ()
@@ -177,8 +178,10 @@ class Sender:
         if stamped:
             headers["stamped_headers"] = list(stamped)
             headers["stamps"] = {name: options.get(name) for name in stamped}
+            check_headers(self.name, "stamp", headers["stamps"])
         given = options.get("headers")
         if given:
+            check_headers(self.name, "header", given)
             headers.update(given)
         embed = _embed(self.name, options) if plan.embeds else NO_EMBED
         content: Any = (args, kwargs, embed)

@@ -19,8 +19,9 @@ PLUGINS = sorted(path.parent for path in ROOT.glob("plugins/*/*/pyproject.toml")
 FRAMEWORK = ("click", "pluggy", "rich")
 # Libraries that one module of the framework uses when a user asks for them: an extra brings each.
 OPTIONAL = {"umbel.app.pydantic_task": "pydantic"}
-# Modules that are imported by name and why: the optional ones, and the command line that ``app.start()`` runs.
-BY_NAME = {*OPTIONAL, "umbel.cli.main"}
+# Modules that are imported by name and why: the optional ones, the command line that ``app.start()`` runs and that the
+# entry point runs when the process is prepared, and what finds who prepares it.
+BY_NAME = {*OPTIONAL, "umbel.cli.main", "umbel.model.installed"}
 STANDARD = sys.stdlib_module_names
 
 

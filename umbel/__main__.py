@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from umbel.cli.main import main
+from umbel.cli.start import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -21,7 +21,7 @@ from umbel_broker_amqp.connection import GARBAGE, check_size
 from umbel_broker_amqp.content import END, FRAME
 from umbel_broker_amqp.heart import heart
 from umbel_broker_amqp.inbound import Inbound, OnContent, OnSettled
-from umbel_kernel.errors import ChannelError, OperationalError
+from umbel_kernel.errors import ChannelError, OperationalError, UmbelError
 from umbel_kernel.url import mask
 
 _BEAT = FRAME.pack(8, 0, 0) + END
@@ -121,6 +121,11 @@ class Session:
                 yield
             except _FOREIGN as error:
                 raise self._ours(error) from error
+            except UmbelError:
+                raise
+            except BaseException:
+                self.abandon()
+                raise
 
     def _ours(self, error: Exception) -> OperationalError | ChannelError:
         if isinstance(error, amqp.exceptions.ChannelError):
@@ -164,6 +169,10 @@ class Session:
                 self._connection._transport.write(data)
             except (*_FOREIGN, ValueError) as error:
                 raise self._ours(error) from error
+            except BaseException:
+                # A task's time limit, for one: part of a frame may have been sent.
+                self.abandon()
+                raise
 
     def asking(self, data: bytes) -> bytes:
         """These frames with a question behind them, which the server answers when it has done what they say: see

@@ -91,6 +91,9 @@ class Link:
                 wire.send(commands)
             except Broken as error:
                 raise self._lost(error) from error
+            except BaseException:
+                self.close()
+                raise
             self._owed += commands
 
     def number(self, command: Command, written: bytes, timeout: float) -> Any:
@@ -113,6 +116,9 @@ class Link:
                 reply = wire.read()
             except Broken as error:
                 raise self._lost(error) from error
+            except BaseException:
+                self.close()
+                raise
             return self._heard(reply, command) if isinstance(reply, RedisError) else reply
 
     def write(self, command: Command, written: bytes, timeout: float) -> None:
@@ -263,6 +269,10 @@ class Link:
             lost = self._lost(error, what)
             lost.replies = replies[len(owed) :]
             raise lost from error
+        except BaseException:
+            # A task's time limit, for one. What is still to come would be taken for the replies to the next batch.
+            self.close()
+            raise
         if owed:
             late, replies = replies[: len(owed)], replies[len(owed) :]
             for command, reply in zip(owed, late, strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket
 import contextlib
 import select
 import socket
@@ -22,7 +23,8 @@ class Wire:
     """Sends commands and reads replies, on a connection that is open.
 
     Where the system keeps a socket's deadlines (SO_RCVTIMEO), a read is one call; Python's own deadline takes three.
-    TLS needs Python's. All methods raise ``RedisError`` or ``OSError`` when the connection is of no more use.
+    TLS needs Python's, and so do sockets that gevent or eventlet has put in the place of the system's. All methods
+    raise ``RedisError`` or ``OSError`` when the connection is of no more use.
 
     Args:
         connection: open, and nothing is due on it.
@@ -33,7 +35,7 @@ class Wire:
             raise Disconnected("it is closed")
         self.connection = connection
         self._sock: socket.socket = connection.sock
-        self._native = type(self._sock) is socket.socket
+        self._native = type(self._sock) is socket.socket and socket.socket.recv_into is _socket.socket.recv_into
         self._seconds = 0.0
         self._buffer = bytearray(_READ)
         self._reader = connection.reader

@@ -1,0 +1,17 @@
+"""What needs a patched process is tested on gevent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from umbel_testkit.prepared import Prepared
+
+HERE = Path(__file__).parent
+prepared = Prepared("umbel_pool_gevent.prepare:prepare", lambda item: item.path.parent == HERE)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    return prepared.run(pyfuncitem)

@@ -1,0 +1,1 @@
+"""Makes a pool of any hub of greenlets."""

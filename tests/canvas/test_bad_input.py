@@ -142,7 +142,7 @@ def test_headers_of_a_wrong_shape_are_named(app: Any) -> None:
         app.add.apply_async((1,), headers=[1])
     itself: list[Any] = []
     itself.append(itself)
-    with pytest.raises(EncodeError, match="header 'mine' of tasks.add cannot be sent: a value that holds itself"):
+    with pytest.raises(EncodeError, match=r"header 'mine' of tasks.add cannot be sent: a value that holds itself"):
         app.add.apply_async((1,), headers={"mine": itself})
 
 

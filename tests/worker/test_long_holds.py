@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from umbel.worker import loop
+from umbel.worker import waiting
 from umbel_kernel.spi.message import Message
 
 
@@ -15,7 +15,7 @@ from umbel_kernel.spi.message import Message
 def made(rig: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A worker's loop on a broker whose holds last as long as the connection, and which cannot let messages wait."""
     found = rig(size=2)
-    found.loop.parks = False
+    found.loop.waiting.parks = False
     found.counts = None
     receive = found.consumer.receive
 
@@ -47,7 +47,7 @@ def pass_time(made: Any, seconds: float, monkeypatch: pytest.MonkeyPatch, began:
         def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
             return now
 
-    monkeypatch.setattr(loop, "datetime", Clock)
+    monkeypatch.setattr(waiting, "datetime", Clock)
     monkeypatch.setattr(made.loop.dispatch, "_now", lambda: now)
     for _ in range(3):
         made.turn()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
 from time import monotonic
 from typing import Any
 
@@ -19,7 +18,7 @@ from umbel.model.brief import brief
 from umbel.model.exceptions import TaskRevokedError
 from umbel.worker.dispatch import Dispatch, Fate
 from umbel.worker.held import Held, Identity
-from umbel.worker.holds import LONGEST_HOLD, Holds
+from umbel.worker.holds import Holds
 from umbel.worker.lead import Lead
 from umbel.worker.lost import Lost
 from umbel.worker.pace import LONG, Pace
@@ -29,8 +28,9 @@ from umbel.worker.room import Room
 from umbel.worker.settling import Settling
 from umbel.worker.shutdown import Ending, Shutdown
 from umbel.worker.timer import Timer
+from umbel.worker.waiting import Waiting
 from umbel_kernel.errors import UmbelError
-from umbel_kernel.spi.broker import Broker, BrokerCapability, Consumer
+from umbel_kernel.spi.broker import Broker, Consumer
 from umbel_kernel.spi.message import Delivery
 from umbel_kernel.spi.pool import Job, Outcome, Pool, PoolCapability
 from umbel_kernel.spi.topology import Queue
@@ -44,7 +44,6 @@ _ACK = Verdict.ACK.value
 _NO_USE_WAITING = 0.5
 _START_POLL = 0.005
 _LONGEST_WAIT = 60.0
-_PARK = 5.0
 
 
 class Loop:
@@ -98,13 +97,13 @@ class Loop:
         self.ready: deque[Held] = deque()
         self.running: dict[int, Held] = {}
         self.later: dict[int, Held] = {}
+        self.waiting = Waiting(self)
         self.rates = Rates(self)
         self.room = Room(self, multiplier, eta_limit)
         self._started = 0
         self._early = 0
         self.pace = Pace()
         self.done = 0
-        self.parks = False
 
     # Facts for others; safe to read from any thread.
 
@@ -150,7 +149,7 @@ class Loop:
             OperationalError: the connection is lost again.
         """
         self.broker, self.consumer = broker, consumer
-        self.parks = BrokerCapability.DELAY in broker.capabilities
+        self.waiting.attach(broker)
         self.holds.resume(consumer)
         self.settling.resume(consumer)
 
@@ -328,41 +327,10 @@ class Loop:
             elif held is None:
                 self.refusing.refuse(delivery, fact)
             elif fate is Fate.LATER:
-                self._later(held, fact)
+                self.waiting.add(held, fact)
             else:
                 self._cancelled(held, fate)
-
-    def _later(self, held: Held, due: datetime) -> None:
-        seconds = max((due - datetime.now(UTC)).total_seconds(), 0.0)
-        if seconds > _PARK and self.park(held, seconds):
-            return
-        self.later[held.job.id] = held
-        if not self.wear(held, seconds):
-            self.timer.call_after(seconds, self._due, held.job.id)
-
-    def park(self, held: Held, seconds: float) -> bool:
-        """Leave a task to the broker for so long, if it can wait there. Returns whether it does."""
-        if not self.parks or held.delivery is None or self.consumer is None:
-            return False
-        self.consumer.reject([held.delivery], requeue=True, delay=seconds)
-        return True
-
-    def wear(self, held: Held, seconds: float) -> bool:
-        """See to it that a message that will be held for so long is held anew, if it has to be. Returns whether."""
-        if seconds <= LONGEST_HOLD or not self.holds.wear_out(held.delivery):
-            return False
-        self.timer.call_after(LONGEST_HOLD, self._hold_anew, held.job.id)
-        return True
-
-    def _hold_anew(self, job_id: int) -> None:
-        held = self.later.pop(job_id, None)
-        if held is not None and held.delivery is not None:
-            self.settling.reject(held.delivery, requeue=True)
-
-    def _due(self, job_id: int) -> None:
-        held = self.later.pop(job_id, None)
-        if held is not None:
-            self.ready.append(held)
+        self.waiting.flush()
 
     def _cancelled(self, held: Held, fate: Fate) -> None:
         expired = fate is Fate.EXPIRED

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from umbel.worker.held import Held
 from umbel.worker.timer import Entry, Timer
+from umbel.worker.waiting import Waiting
 from umbel_kernel.errors import ConfigurationError
 
 MOST_WAITING = 1000
@@ -87,20 +88,13 @@ class Line:
         self.timer: Entry | None = None
 
 
-class Waiting(Protocol):
+class Limited(Protocol):
     """What is needed of the loop."""
 
     timer: Timer
     ready: deque[Held]
     later: dict[int, Held]
-
-    def park(self, held: Held, seconds: float) -> bool:
-        """Leave a task to the broker for so long, if it can wait there."""
-        ...
-
-    def wear(self, held: Held, seconds: float) -> bool:
-        """See to it that a message that will be held for so long is held anew, if it has to be."""
-        ...
+    waiting: Waiting
 
 
 class Rates:
@@ -116,7 +110,7 @@ class Rates:
         due: those whose first task may begin.
     """
 
-    def __init__(self, loop: Waiting) -> None:
+    def __init__(self, loop: Limited) -> None:
         self._loop = loop
         self.lines: dict[str, Line] = {}
         self.due: deque[Line] = deque()
@@ -190,12 +184,12 @@ class Rates:
         if self.full:
             # Back before the line is empty, and not all at the same moment.
             away = min(wait, LONGEST_AWAY) * (0.5 + next(self._away) / _SPREAD / 2)
-            if self._loop.park(held, max(away, 1.0)):
+            if self._loop.waiting.park(held, max(away, 1.0)):
                 return False
         self._loop.later[held.job.id] = held
         line.jobs.append(held.job.id)
         self._schedule(line)
-        self._loop.wear(held, wait)
+        self._loop.waiting.wear(held, wait)
         return False
 
     def _held(self, line: Line) -> Iterable[Held]:

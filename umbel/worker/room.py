@@ -10,6 +10,7 @@ from umbel.worker.held import Held
 from umbel.worker.pace import MOST, Pace
 from umbel.worker.rates import Rates
 from umbel.worker.settling import Settling
+from umbel.worker.waiting import Waiting
 from umbel_kernel.spi.pool import Pool
 
 
@@ -23,11 +24,7 @@ class Full(Protocol):
     ready: deque[Held]
     running: dict[int, Held]
     later: dict[int, Held]
-
-    @property
-    def parks(self) -> bool:
-        """Whether what has to wait for long can wait in the broker."""
-        ...
+    waiting: Waiting
 
     def withdraw(self, job_ids: Sequence[int]) -> list[Held]:
         """Take jobs back from the pool that have not begun."""
@@ -61,7 +58,7 @@ class Room:
     def free(self) -> int:
         """How many messages to take now."""
         loop, most = self._loop, MOST
-        if loop.rates.lines and not loop.parks and loop.rates.full:
+        if loop.rates.lines and not loop.waiting.parks and loop.rates.full:
             return 0
         if self._eta_limit is not None:
             most = min(most, self._eta_limit - len(loop.later) + len(loop.rates))

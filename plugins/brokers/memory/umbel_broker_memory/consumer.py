@@ -94,7 +94,11 @@ class MemoryConsumer(Consumer):
                 if self._held.pop(delivery.tag, None) is not None:
                     dropped[delivery.tag] = seconds
             self._note_lease()
-            told = self._store.give_back(dropped, self._clock.monotonic()) if requeue else set()
+            told = (
+                self._store.give_back(list(dropped), self._clock.monotonic(), delays=list(dropped.values()))
+                if requeue
+                else set()
+            )
         for consumer in told:
             consumer.ring()
 
@@ -132,7 +136,7 @@ class MemoryConsumer(Consumer):
             if self._closed:
                 return
             self._closed = True
-            told = self._store.give_back(dict.fromkeys(self._held, 0.0), self._clock.monotonic())
+            told = self._store.give_back(list(self._held), self._clock.monotonic())
             self._held.clear()
             self._note_lease()
             self._store.leave(self._names)
@@ -147,7 +151,7 @@ class MemoryConsumer(Consumer):
             del self._held[entry]
         self._lapsed = self._lapsed or bool(lost)
         self._note_lease()
-        return self._store.give_back(dict.fromkeys(lost, 0.0), now)
+        return self._store.give_back(lost, now)
 
     def _take(self, limit: int, now: float) -> tuple[list[Entry], float | None]:
         """What can be had now; else the time at which to look again, and from now on a ring when a message comes."""

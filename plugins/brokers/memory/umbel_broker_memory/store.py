@@ -111,13 +111,13 @@ class MemoryStore:
         for consumer in told:
             consumer.ring()
 
-    def give_back(self, entries: dict[Entry, float], now: float) -> set[Reader]:
+    def give_back(self, entries: Sequence[Entry], now: float, *, delays: Sequence[float] | None = None) -> set[Reader]:
         """Put held messages back in front, in their old order, or set them aside for some seconds. The lock is held.
 
         Returns the consumers to ring once the lock is free.
         """
         told: set[Reader] = set()
-        for entry, delay in reversed(entries.items()):
+        for entry, delay in reversed(list(zip(entries, delays or [0.0] * len(entries), strict=True))):
             queue = self.queues.get(entry.queue)
             if queue is not None:
                 if delay > 0:

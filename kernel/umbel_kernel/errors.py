@@ -155,3 +155,9 @@ class SoftTimeLimitExceeded(Exception):
 
     def __str__(self) -> str:
         return f"SoftTimeLimitExceeded{self.args}"
+
+
+class JobInterrupted(BaseException):
+    """Raised by a pool or the worker in the middle of a job to end it; subclasses say why. ``execute`` lets it through,
+    and so do tasks that catch ``Exception``.
+    """

@@ -24,21 +24,21 @@ class Steered(Coroutine[Any, Any, Any]):
         self._inner = inner
         self._error: BaseException | None = None
 
-    @property
-    def __name__(self) -> str:
-        return getattr(self._inner, "__name__", "coroutine")
+    def __getattr__(self, name: str) -> Any:
+        """The coroutine's own, such as its name and its frame, by which asyncio shows it."""
+        return getattr(self._inner, name)
 
-    @property
-    def __qualname__(self) -> str:
-        return getattr(self._inner, "__qualname__", "coroutine")
+    def soften(self, task: asyncio.Task[Any], *args: Any) -> None:
+        """Raise a soft limit in the coroutine, once, at the ``await`` where it is, which ends as by a cancellation.
 
-    def deliver(self, error: BaseException, task: asyncio.Task[Any]) -> None:
-        """Raise an error in the coroutine, once, at the ``await`` where it is, which ends as by a cancellation. The
-        task that runs it does not count as cancelled.
+        Args:
+            task: what runs the coroutine. It does not count as cancelled.
+            args: of the error.
         """
-        self._error = error
-        task.cancel()
-        task.uncancel()
+        if not task.done():
+            self._error = SoftLimitReached(*args)
+            task.cancel()
+            task.uncancel()
 
     def send(self, value: Any) -> Any:
         error = self._error

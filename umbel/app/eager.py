@@ -8,7 +8,7 @@ from typing import Any
 
 from umbel.app.outcome import TaskOutcome
 from umbel.app.plan import EMBED_OPTIONS, HEADER_OPTIONS
-from umbel.app.tracer import Tracer
+from umbel.app.tracing import make_tracer
 from umbel.app.unsent import named
 from umbel.canvas.signature import Signature
 from umbel.model import current, node, states
@@ -58,7 +58,7 @@ class Eager:
         args, kwargs, embed = self._through(task, args, kwargs, options)
         request = self._request(task, args, kwargs, embed, options)
         # One for each run: settings and the task's attributes may have changed, in tests above all.
-        outcome = Tracer(task, app, eager=True)(request, args, kwargs)
+        outcome = make_tracer(task, app, eager=True)(request, args, kwargs)
         if outcome.outgoing:
             # What errbacks and handlers have sent while it was gathered.
             app.publisher.publish(outcome.outgoing)

@@ -49,17 +49,29 @@ def validating(
         if parameter in hints and _is_model(hints[parameter])
     }
 
-    @functools.wraps(function)
-    def run(*args: Any, **kwargs: Any) -> Any:
+    def arguments(args: Any, kwargs: Any) -> inspect.BoundArguments:
         call = signature.bind(*args, **kwargs)
         for parameter, adapter in adapters.items():
             if parameter in call.arguments and not isinstance(call.arguments[parameter], BaseModel):
                 call.arguments[parameter] = adapter.validate_python(
                     call.arguments[parameter], strict=strict, context=context
                 )
-        value = function(*call.args, **call.kwargs)
+        return call
+
+    def dumped(value: Any) -> Any:
         return value.model_dump(**dump) if isinstance(value, BaseModel) else value
 
+    @functools.wraps(function)
+    def run_plain(*args: Any, **kwargs: Any) -> Any:
+        call = arguments(args, kwargs)
+        return dumped(function(*call.args, **call.kwargs))
+
+    @functools.wraps(function)
+    async def run_async(*args: Any, **kwargs: Any) -> Any:
+        call = arguments(args, kwargs)
+        return dumped(await function(*call.args, **call.kwargs))
+
+    run: Any = run_async if inspect.iscoroutinefunction(function) else run_plain
     places = [name for name, each in signature.parameters.items() if each.kind is not each.KEYWORD_ONLY][int(bound) :]
 
     def plain(name: str | None, value: Any) -> Any:
@@ -74,8 +86,8 @@ def validating(
             kwargs = {name: plain(name, value) for name, value in kwargs.items()}
         return args, kwargs
 
-    run.dump_arguments = dump_arguments  # type: ignore[attr-defined]
-    return run
+    run.dump_arguments = dump_arguments
+    return run  # type: ignore[no-any-return]
 
 
 def _is_model(hint: Any) -> bool:

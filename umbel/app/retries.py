@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -44,20 +45,32 @@ def add_autoretry(task: Any, run: Callable[..., Any], options: dict[str, Any]) -
     if not wanted:
         return run
 
+    def again(error: Exception) -> Any:
+        how = dict(retry_kwargs)
+        if backoff:
+            how["countdown"] = backoff_interval(backoff, task.request.retries, backoff_max, jitter)
+        if hasattr(task, "override_max_retries"):
+            how["max_retries"] = getattr(task, "override_max_retries", task.max_retries)
+        return task.retry(exc=error, **how)
+
+    as_they_are = (Ignore, Retry, *unwanted)
+
     @functools.wraps(run)
     def retrying(*args: Any, **kwargs: Any) -> Any:
         try:
             return run(*args, **kwargs)
-        except (Ignore, Retry):
-            raise
-        except unwanted:
+        except as_they_are:
             raise
         except wanted as error:
-            again = dict(retry_kwargs)
-            if backoff:
-                again["countdown"] = backoff_interval(backoff, task.request.retries, backoff_max, jitter)
-            if hasattr(task, "override_max_retries"):
-                again["max_retries"] = getattr(task, "override_max_retries", task.max_retries)
-            raise task.retry(exc=error, **again) from error
+            raise again(error) from error
 
-    return retrying
+    @functools.wraps(run)
+    async def retrying_async(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return await run(*args, **kwargs)
+        except as_they_are:
+            raise
+        except wanted as error:
+            raise again(error) from error
+
+    return retrying_async if inspect.iscoroutinefunction(run) else retrying

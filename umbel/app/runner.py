@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+import sys
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
 
 from umbel.app.outbox import END_HEADER
 from umbel.app.outcome import TaskOutcome, Verdict
 from umbel.app.tracer import Tracer
+from umbel.app.tracing import is_async, make_tracer
 from umbel.canvas.signature import Signature
 from umbel.model import states
 from umbel.model.brief import brief
 from umbel.model.exceptions import InvalidTaskError
+from umbel.model.later import Later
 from umbel.model.request import Context
 from umbel.wire.inbound import read_body
 from umbel_kernel.errors import ContentError, OperationalError, UmbelError
 from umbel_kernel.spi.pool import Job
+
+if TYPE_CHECKING:
+    from umbel.app import async_tracer
+else:
+    async_tracer = Later("umbel.app.async_tracer")
 
 logger = logging.getLogger("umbel.app.trace")
 _new = object.__new__
@@ -32,10 +41,13 @@ class Runner:
     def __init__(self, app: Any, hostname: str) -> None:
         self.app = app
         self.hostname = hostname
+        self.native = False
+        """Whether the pool runs coroutines; set before the first job."""
         self._tracers: dict[str, Tracer] = {}
+        self._natives: dict[str, bool] = {}
 
-    def __call__(self, job: Job) -> tuple[Any, ...]:
-        """Run one job. Returns a packed ``TaskOutcome``."""
+    def __call__(self, job: Job) -> Any:
+        """Run one job. Returns a packed ``TaskOutcome``; where ``native``, of a coroutine, a coroutine that does."""
         headers = job.headers
         try:
             args, kwargs, embed = self.read(job)
@@ -46,9 +58,31 @@ class Runner:
             return self._second(headers).pack()
         tracer = self._tracers.get(name)
         if tracer is None:
-            tracer = self._tracers[name] = Tracer(self.app.tasks[name], self.app)
+            tracer = self._tracers[name] = make_tracer(self.app.tasks[name], self.app, native=self.native)
         request = self.request(job, headers, args, kwargs, embed)
         return tracer.packed(request, args, kwargs)
+
+    def coroutine(self, job: Job) -> Coroutine[Any, Any, Any] | None:
+        """For pools that run coroutines: one that runs a job, or None of a task that is none."""
+        name = job.headers["task"]
+        native = self._natives.get(name)
+        if native is None:
+            native = self._natives[name] = is_async(self.app.tasks[name])
+        if not native:
+            return None
+        made: Coroutine[Any, Any, Any] = async_tracer.start(self, job, asks=END_HEADER in job.headers)
+        return made
+
+    def interrupt(self, job_id: int, error: Exception) -> bool:
+        """See ``PoolOptions.interrupt``: whether a job runs as a coroutine in its slot's loop, and is told there."""
+        loops = sys.modules.get("umbel.app.slot_loop")
+        return loops is not None and bool(loops.interrupt(job_id, error))
+
+    def close(self) -> None:
+        """After the last job in this process: close the slots' loops."""
+        loops = sys.modules.get("umbel.app.slot_loop")
+        if loops is not None:
+            loops.close_all()
 
     def read(self, job: Job) -> tuple[Any, dict[str, Any], Any]:
         """The job's positional arguments, keyword arguments and embedded callbacks.
@@ -71,6 +105,7 @@ class Runner:
         request.__dict__ = {
             **headers,
             **context,
+            "running_job": job,
             "args": args,
             "kwargs": kwargs,
             "called_directly": False,

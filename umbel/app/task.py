@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from umbel.app import outbox
@@ -115,10 +116,19 @@ class Task:
         raise NotImplementedError(f"task {self.name!r} defines no run()")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the body here, as a plain call."""
-        token = current.push_task(self, Context(args=args, kwargs=kwargs))
+        """Run the body here, as a plain call; of a coroutine function it makes a coroutine, to be awaited."""
+        request = Context(args=args, kwargs=kwargs)
+        token = current.push_task(self, request)
         try:
-            return self.run(*args, **kwargs)
+            value = self.run(*args, **kwargs)
+        finally:
+            current.pop_task(token)
+        return self._within(request, value) if type(value) is CoroutineType else value
+
+    async def _within(self, request: Context, coroutine: CoroutineType[Any, Any, Any]) -> Any:
+        token = current.push_task(self, request)
+        try:
+            return await coroutine
         finally:
             current.pop_task(token)
 
@@ -127,6 +137,13 @@ class Task:
         """The request with which this task runs here; an empty one outside of a run."""
         found = current.get_request(self)
         return found if found is not None else Context()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether nobody wants this run any more, so that a long task that asks now and then can end early: it was
+        revoked or terminated, or the worker is being shut down cold. Always False where the pool cannot tell.
+        """
+        return self.request.cancelled
 
     @property
     def backend(self) -> Any:

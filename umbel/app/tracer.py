@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeAlias
 
 from umbel.app import outbox
 from umbel.app.exception_info import ExceptionInfo
@@ -21,12 +23,16 @@ from umbel.model import current, signals, states
 from umbel.model.brief import brief
 from umbel.model.exceptions import Ignore, Reject, Replaced, Retry
 from umbel.model.request import Context
-from umbel_kernel.errors import SoftTimeLimitExceeded, TimeLimitExceeded, UmbelError
+from umbel_kernel.errors import JobInterrupted, TimeLimitExceeded, UmbelError
 from umbel_kernel.spi.backend import Record
 
 logger = logging.getLogger("umbel.app.trace")
 _PRERUN, _SUCCESS, _POSTRUN = signals.task_prerun, signals.task_success, signals.task_postrun
 _ACK = Verdict.ACK.value
+
+Steps: TypeAlias = Iterator[tuple[Callable[..., Any], tuple[Any, ...]]]
+"""What is still to be called when a task has ended, in order: handlers with their arguments. Signals are sent, and
+lines logged, between them."""
 
 LONGEST_TRACEBACK = 10_000
 """Characters of the longest traceback that is logged whole. What is stored of it is whole."""
@@ -35,6 +41,17 @@ LONGEST_TRACEBACK = 10_000
 def overrides(task: Any, name: str) -> bool:
     """Whether a task has a handler of its own."""
     return getattr(type(task), name) is not getattr(Task, name) or name in vars(task)
+
+
+def passes(error: BaseException) -> bool:
+    """Whether an error is not the task's own, but meant for who runs it: a pool that ends the task, or Ctrl-C where
+    that raises ``KeyboardInterrupt``, as in a shell. Whatever else a task raises lets it fail, ``SystemExit`` too.
+    """
+    if isinstance(error, Exception):
+        return False
+    if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+        return signal.getsignal(signal.SIGINT) is signal.default_int_handler or isinstance(error, JobInterrupted)
+    return isinstance(error, JobInterrupted)
 
 
 class Tracer:
@@ -66,7 +83,7 @@ class Tracer:
         self.watched = bool(self.before_start or self.on_success or self.after_return or self.track_started)
 
     def __call__(self, request: Context, args: Any, kwargs: Any) -> TaskOutcome:
-        """Run the task. Raises nothing but what ends the process (SystemExit, KeyboardInterrupt)."""
+        """Run the task. Raises nothing but what is meant for who called it (see ``passes``)."""
         task, task_id = self.task, request.id or ""
         token = current.push_task(task, request)
         start = perf_counter()
@@ -78,9 +95,13 @@ class Tracer:
             if self.before_start is not None:
                 self.before_start(task_id, args, kwargs)
             value = self.call(*args, **kwargs)
-            outcome = self._succeeded(request, args, kwargs, value, start)
-        except Exception as error:
-            outcome = self._raised(request, args, kwargs, error, start)
+            outcome, steps = self._succeeded(request, args, kwargs, value, start)
+            self._take(request, steps)
+        except BaseException as error:
+            if passes(error):
+                raise
+            outcome, steps = self._raised(request, args, kwargs, error, start)
+            self._take(request, steps)
         finally:
             current.pop_task(token)
         if request.outgoing:
@@ -108,8 +129,11 @@ class Tracer:
             record = None
             if not (self.ignore_result or request.ignore_result):
                 record = pack_record(self._record(request, states.SUCCESS, value))
-        except Exception as error:
-            outcome = self._raised(request, args, kwargs, error, start)
+        except BaseException as error:
+            if passes(error):
+                raise
+            outcome, steps = self._raised(request, args, kwargs, error, start)
+            self._take(request, steps)
         else:
             if not request.outgoing:
                 return (request.id or "", self.name, states.SUCCESS, seconds, "", _ACK, record, None, None)
@@ -121,9 +145,12 @@ class Tracer:
             outcome.outgoing = [*request.outgoing, *outcome.outgoing]
         return outcome.pack()
 
-    def _raised(self, request: Context, args: Any, kwargs: Any, error: Exception, start: float) -> TaskOutcome:
+    def _raised(
+        self, request: Context, args: Any, kwargs: Any, error: BaseException, start: float
+    ) -> tuple[TaskOutcome, Steps]:
+        """What it comes to that the task has raised, and what is to be called for it."""
         if isinstance(error, Reject):
-            return self._rejected(request, error, start)
+            return self._rejected(request, error, start), iter(())
         if isinstance(error, Replaced):
             try:
                 return self._succeeded(request, args, kwargs, error.value, start)
@@ -134,11 +161,14 @@ class Tracer:
                 request.id or "", self.name, states.IGNORED, perf_counter() - start, str(error), value=error
             )
             self._log(logging.INFO, "Task %(name)s[%(id)s] ignored", outcome)
-            self._end(request, args, kwargs, outcome, None)
-            return outcome
-        if isinstance(error, Retry):
+            return outcome, self._at_end(args, kwargs, outcome, None)
+        if isinstance(error, Retry) and not request.called_directly:
             return self._retried(request, args, kwargs, error, start)
         return self._failed(request, args, kwargs, error, start)
+
+    def _take(self, request: Context, steps: Steps) -> None:
+        for handler, given in steps:
+            self._guard(request, handler, *given)
 
     def _wants_record(self, request: Context, *, failed: bool = False) -> bool:
         if self.ignore_result or request.ignore_result:
@@ -152,7 +182,9 @@ class Tracer:
         except UmbelError as error:
             logger.warning("cannot store that task %s[%s] has started: %s", self.name, request.id, error)
 
-    def _succeeded(self, request: Context, args: Any, kwargs: Any, value: Any, start: float) -> TaskOutcome:
+    def _succeeded(
+        self, request: Context, args: Any, kwargs: Any, value: Any, start: float
+    ) -> tuple[TaskOutcome, Steps]:
         outcome = TaskOutcome(request.id or "", self.name, states.SUCCESS, perf_counter() - start, value=value)
         if request.callbacks or request.chain or request.chord:
             with outbox.gathering() as gathered:
@@ -165,20 +197,22 @@ class Tracer:
         if logger.isEnabledFor(logging.INFO):
             outcome.text = brief(value, self.longest, self.levels)
             self._log(logging.INFO, "Task %(name)s[%(id)s] succeeded in %(runtime)ss: %(return_value)s", outcome)
+        return outcome, self._after_success(args, kwargs, outcome)
+
+    def _after_success(self, args: Any, kwargs: Any, outcome: TaskOutcome) -> Steps:
         if self.on_success is not None:
-            self._guard(request, self.on_success, value, outcome.task_id, args, kwargs)
+            yield self.on_success, (outcome.value, outcome.task_id, args, kwargs)
         if signals.task_success._receivers:
-            signals.task_success.send(sender=self.task, result=value, runtime=outcome.runtime)
-        self._end(request, args, kwargs, outcome, None)
-        return outcome
+            signals.task_success.send(sender=self.task, result=outcome.value, runtime=outcome.runtime)
+        yield from self._at_end(args, kwargs, outcome, None)
 
     def _record(self, request: Context, state: str, value: Any, traceback: str | None = None) -> Record | None:
         record: Record | None = self.app.backend.record(request.id, state, value, traceback=traceback, request=request)
         return record
 
     def _failed(
-        self, request: Context, args: Any, kwargs: Any, error: Exception, start: float, *, chord: bool = True
-    ) -> TaskOutcome:
+        self, request: Context, args: Any, kwargs: Any, error: BaseException, start: float, *, chord: bool = True
+    ) -> tuple[TaskOutcome, Steps]:
         einfo = ExceptionInfo(error)
         outcome = TaskOutcome(
             request.id or "",
@@ -204,7 +238,11 @@ class Tracer:
             if request.chord and chord:
                 self._guard(request, follow_up.settle_chord, self.app, request, states.FAILURE, error)
         outcome.outgoing = gathered
-        self._guard(request, self.on_failure, error, outcome.task_id, args, kwargs, einfo)
+        return outcome, self._after_failure(args, kwargs, outcome, einfo)
+
+    def _after_failure(self, args: Any, kwargs: Any, outcome: TaskOutcome, einfo: ExceptionInfo) -> Steps:
+        error = einfo.exception
+        yield self.on_failure, (error, outcome.task_id, args, kwargs, einfo)
         if signals.task_failure._receivers:
             signals.task_failure.send(
                 sender=self.task,
@@ -219,13 +257,12 @@ class Tracer:
             self._log(logging.INFO, "Task %(name)s[%(id)s] raised expected: %(exc)s", outcome)
         else:
             self._log(logging.ERROR, "Task %(name)s[%(id)s] raised unexpected: %(exc)s\n%(traceback)s", outcome)
-        self._end(request, args, kwargs, outcome, einfo)
+        yield from self._at_end(args, kwargs, outcome, einfo)
         einfo.tb = None
-        return outcome
 
-    def _retried(self, request: Context, args: Any, kwargs: Any, error: Retry, start: float) -> TaskOutcome:
-        if request.called_directly:
-            return self._failed(request, args, kwargs, error, start)
+    def _retried(
+        self, request: Context, args: Any, kwargs: Any, error: Retry, start: float
+    ) -> tuple[TaskOutcome, Steps]:
         einfo = ExceptionInfo(error.exc if error.exc is not None else error)
         outcome = TaskOutcome(
             request.id or "",
@@ -239,12 +276,16 @@ class Tracer:
         if self._wants_record(request):
             reason = error.exc if error.exc is not None else error
             outcome.record = self._record(request, states.RETRY, reason, einfo.traceback)
-        self._guard(request, self.on_retry, error.exc, outcome.task_id, args, kwargs, einfo)
+        return outcome, self._after_retry(request, args, kwargs, outcome, error, einfo)
+
+    def _after_retry(
+        self, request: Context, args: Any, kwargs: Any, outcome: TaskOutcome, error: Retry, einfo: ExceptionInfo
+    ) -> Steps:
+        yield self.on_retry, (error.exc, outcome.task_id, args, kwargs, einfo)
         if signals.task_retry._receivers:
             signals.task_retry.send(sender=self.task, request=request, reason=error, einfo=einfo)
         self._log(logging.INFO, "Task %(name)s[%(id)s] retry: %(exc)s", outcome)
-        self._end(request, args, kwargs, outcome, einfo)
-        return outcome
+        yield from self._at_end(args, kwargs, outcome, einfo)
 
     def _rejected(self, request: Context, error: Reject, start: float) -> TaskOutcome:
         verdict = Verdict.REQUEUE if error.requeue else Verdict.REJECT
@@ -254,9 +295,9 @@ class Tracer:
         self._log(logging.WARNING, "Task %(name)s[%(id)s] %(exc)s", outcome)
         return outcome
 
-    def _end(self, request: Context, args: Any, kwargs: Any, outcome: TaskOutcome, einfo: Any) -> None:
+    def _at_end(self, args: Any, kwargs: Any, outcome: TaskOutcome, einfo: Any) -> Steps:
         if self.after_return is not None:
-            self._guard(request, self.after_return, outcome.state, outcome.value, outcome.task_id, args, kwargs, einfo)
+            yield self.after_return, (outcome.state, outcome.value, outcome.task_id, args, kwargs, einfo)
         if signals.task_postrun._receivers:
             signals.task_postrun.send(
                 sender=self.task,
@@ -298,4 +339,4 @@ def _cut(traceback: str | None) -> str | None:
 
 
 def _failure_verdict(error: BaseException) -> Verdict:
-    return Verdict.TIMED_OUT if isinstance(error, SoftTimeLimitExceeded | TimeLimitExceeded) else Verdict.FAILED
+    return Verdict.TIMED_OUT if isinstance(error, TimeLimitExceeded) else Verdict.FAILED

@@ -8,6 +8,7 @@ from typing import Any
 from umbel_kernel.errors import (
     BackendError,
     ConfigurationError,
+    JobInterrupted,
     NotSupported,
     OperationalError,
     SoftTimeLimitExceeded,
@@ -168,6 +169,10 @@ class WorkerTerminate(SystemExit):
 
 class WorkerShutdown(SystemExit):
     """Ends the worker in good order."""
+
+
+class ColdShutdown(JobInterrupted, KeyboardInterrupt):
+    """Raised in a task that runs in the main thread of a worker that ends at once."""
 
 
 class RemoteError(UmbelError):

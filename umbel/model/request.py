@@ -51,6 +51,7 @@ class Context:
     kwargsrepr: str | None = None
     lang: str | None = None
     outgoing: Any = None
+    running_job: Any = None
     added: int = 0
     _children: list[Any] | None = None
 
@@ -78,6 +79,11 @@ class Context:
         if self._children is None:
             self._children = []
         return self._children
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether nobody wants this run any more: it was revoked or terminated, or the worker ends at once."""
+        return self.running_job is not None and bool(self.running_job.cancelled)
 
     @property
     def time_limit(self) -> float | None:

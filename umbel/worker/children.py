@@ -6,6 +6,7 @@ import contextlib
 import os
 from typing import Any
 
+from umbel.app.runner import Runner
 from umbel.model import signals
 from umbel_kernel import plugins
 from umbel_kernel.errors import UmbelError
@@ -16,11 +17,13 @@ class Children:
 
     Args:
         app: the app.
+        runner: what runs the jobs.
         processes: whether they are processes, which get a name for the log and the signals of one.
     """
 
-    def __init__(self, app: Any, *, processes: bool) -> None:
+    def __init__(self, app: Any, runner: Runner, *, processes: bool) -> None:
         self._app = app
+        self._runner = runner
         self._processes = processes
 
     def prepare(self) -> None:
@@ -46,6 +49,7 @@ class Children:
 
     def finalize(self) -> None:
         """Called there after the last, on an orderly end."""
+        self._runner.close()
         if self._processes:
             signals.worker_process_shutdown.send(sender=None, pid=os.getpid(), exitcode=0)
             self._app.close()

@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any
 
 from umbel.model import signals
+from umbel.model.exceptions import ColdShutdown
 
 logger = logging.getLogger("umbel.worker")
 
@@ -85,7 +86,7 @@ class Shutdown:
         _say("\nworker: Cold shutdown (MainProcess)")
         self.request(Ending.COLD, reason=signal.Signals(number).name)
         if self.interrupts and not self.sheltered:
-            raise KeyboardInterrupt
+            raise ColdShutdown
 
 
 def _say(text: str) -> None:

@@ -30,13 +30,15 @@ class Pool(Step):
         kind: type[PoolContract] = plugins.load("pools", worker.pool_name)
         conf.declare(kind.settings, f"pool {worker.pool_name!r}")
         pool = kind()
-        children = Children(context.app, processes=PoolCapability.PROCESSES in kind.capabilities)
+        children = Children(context.app, worker.runner, processes=PoolCapability.PROCESSES in kind.capabilities)
         per_child = options.max_tasks_per_child or conf.worker_max_tasks_per_child
         memory = options.max_memory_per_child or conf.worker_max_memory_per_child
         children.prepare()
+        runner = worker.runner
+        runner.native = PoolCapability.ASYNC in kind.capabilities
         pool.open(
             worker.concurrency,
-            worker.runner,
+            runner,
             worker.lead.done if PoolCapability.LEADS in kind.capabilities else context.wake,
             PoolOptions(
                 max_jobs_per_child=per_child,
@@ -47,6 +49,9 @@ class Pool(Step):
                 initialize=children.initialize,
                 finalize=children.finalize,
                 lead=worker.lead.take,
+                coroutine=runner.coroutine,
+                interrupt=runner.interrupt,
+                settings={setting.name: conf[setting.name] for setting in kind.settings},
             ),
         )
         return pool

@@ -6,7 +6,6 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any
 
@@ -389,9 +388,7 @@ class Umbel(Connecting):
         """Send signatures, or calls as (name, args, kwargs, options), in few round trips; see ``Calls.send_many``."""
         return self._calls.send_many(calls)
 
-    def batching(self) -> AbstractContextManager[None]:
-        """See ``outbox.batching``."""
-        return outbox.batching(self)
+    batching, beginning_chord, ending_chord = outbox.batching, outbox.beginning, outbox.ending
 
     def signature(self, *args: Any, **kwargs: Any) -> Any:
         """A signature bound to this app."""
@@ -411,10 +408,6 @@ class Umbel(Connecting):
     def add_to_chord(self, task: TaskBase, sig: Any, lazy: bool) -> Any:
         """See ``Task.add_to_chord``."""
         return add_to_chord(self, task, sig, lazy)
-
-    def ending_chord(self, group_id: str, run: str) -> AbstractContextManager[None]:
-        """See ``outbox.ending``."""
-        return outbox.ending(self, group_id, run)
 
     def send_event(self, kind: str, **fields: Any) -> None:
         """Send a monitoring event, where events are on."""

@@ -27,16 +27,25 @@ class Outgoing:
         queue: the queue that must be there before; None when an exchange routes it.
         ends: the chords from whose end it follows, each its group and the run of the member that made its header
             complete. They are told when it is published.
+        begins: the chords with whose header it is sent, each its group and how many members it has. The result store
+            is told of them before it is published.
     """
 
     # No dataclass, as nothing is that every app imports: making the class takes longer than importing its module, and
     # the module ``dataclasses`` four times as long.
-    __slots__ = ("ends", "message", "queue")
+    __slots__ = ("begins", "ends", "message", "queue")
 
-    def __init__(self, message: Message, queue: Queue | None, ends: tuple[tuple[str, str], ...] = ()) -> None:
+    def __init__(
+        self,
+        message: Message,
+        queue: Queue | None,
+        ends: tuple[tuple[str, str], ...] = (),
+        begins: tuple[tuple[str, int], ...] = (),
+    ) -> None:
         self.message = message
         self.queue = queue
         self.ends = ends
+        self.begins = begins
 
     def pack(self) -> tuple[Any, ...]:
         """As plain data, to cross into another process. The queue travels by its name."""
@@ -57,13 +66,14 @@ class Outgoing:
             m.properties,
             self.queue.name if self.queue is not None else None,
             self.ends,
+            self.begins,
         )
 
     @classmethod
     def unpack(cls, packed: tuple[Any, ...], queues: Any) -> Outgoing:
         """The reverse of ``pack``, with the queue looked up among an app's queues."""
-        *fields, name, ends = packed
-        return cls(messages.Message(*fields), queues[name] if name is not None else None, ends)
+        *fields, name, ends, begins = packed
+        return cls(messages.Message(*fields), queues[name] if name is not None else None, ends, begins)
 
 
 _outbox: ContextVar[list[Outgoing] | None] = ContextVar("umbel_outbox", default=None)
@@ -92,6 +102,27 @@ def batching(app: Any) -> Iterator[None]:
         yield
     if gathered:
         app.publisher.publish(gathered)
+
+
+@contextlib.contextmanager
+def beginning(app: Any, group_id: str, size: int) -> Iterator[None]:
+    """Within it the header of a chord is sent, of which the result store is told before.
+
+    Where messages are gathered, the first says so to whoever publishes it: a task that a chord follows has not failed
+    because the store was away when it ended.
+
+    Raises:
+        OperationalError: nothing is gathered here, and the store is away.
+    """
+    gathered = _outbox.get()
+    if gathered is None:
+        app.backend.begin_chord(group_id, size)
+        yield
+        return
+    before = len(gathered)
+    yield
+    for first in gathered[before : before + 1]:
+        first.begins = (*first.begins, (group_id, size))
 
 
 @contextlib.contextmanager

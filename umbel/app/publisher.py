@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from threading import get_ident
 from typing import Any
 
@@ -14,10 +15,12 @@ from umbel.app import outbox
 from umbel.app.outbox import Outgoing
 from umbel.model import signals
 from umbel.model.forking import renewed_in_child
-from umbel_kernel.errors import OperationalError, PublishError
+from umbel_kernel.errors import BackendError, OperationalError, PublishError
 from umbel_kernel.spi.broker import Broker
 from umbel_kernel.spi.message import Message
 from umbel_kernel.spi.topology import Queue
+
+logger = logging.getLogger(__name__)
 
 BATCH = 500
 
@@ -70,18 +73,36 @@ class Publisher:
 
         Raises:
             OperationalError: the broker did not take them within ``broker_publish_timeout`` seconds.
-                The message has its URL with the password masked.
+                The message has its URL with the password masked. Or the result store is away, which has to be told of
+                chords that begin.
         """
         gathered = outbox.current()
         if gathered is not None:
             gathered.extend(outgoing)
             return
+        self.begin_chords(outgoing)
         if len(outgoing) <= BATCH:
             self._publish(outgoing, retry, policy, confirmed)
         else:
             for start in range(0, len(outgoing), BATCH):
                 part = outgoing[start : start + BATCH]
                 self._publish(part, retry, policy, confirmed and start + BATCH >= len(outgoing))
+
+    def begin_chords(self, outgoing: Iterable[Outgoing]) -> None:
+        """Tell the result store of the chords whose headers these begin, each once.
+
+        Raises:
+            OperationalError: it is away.
+        """
+        for each in outgoing:
+            while each.begins:
+                group_id, size = each.begins[0]
+                try:
+                    self._app.backend.begin_chord(group_id, size)
+                except BackendError as error:
+                    # That it refuses this is no reason to lose the header: its members say the same, and are told then.
+                    logger.error("the store does not note that the chord of group %s begins: %s", group_id, error)
+                each.begins = each.begins[1:]
 
     def post(self, outgoing: Outgoing, retry: bool | None = None, policy: Mapping[str, Any] | None = None) -> None:
         """Publish one message without waiting for its confirmation; see ``publish``.

@@ -166,8 +166,8 @@ class _chord(Signature):
             if not body[member]:
                 del body[member]
         check_embedded({"chord": body}, self.TYPES, f"a task before {body['task']}")
-        app.backend.begin_chord(header.options["task_id"], size)
-        header_result = post(header, args, kwargs, {**options, **delays, "chord": body})
+        with app.beginning_chord(header.options["task_id"], size):
+            header_result = post(header, args, kwargs, {**options, **delays, "chord": body})
         if not app.backend.can(BackendCapability.CHORDS):
             self._watch(header_result, body, unlocking)
         first_of(body_result).parent = header_result

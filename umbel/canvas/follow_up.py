@@ -48,13 +48,27 @@ class _Ended:
 def follow_success(app: Any, request: Any, result: Any) -> None:
     """Send the callbacks and the next step of the chain of a task that ended well; of an eager one, run them.
 
+    While the store is away that one of them needs, wait for it: the task has not failed because of it.
+
     Raises:
-        OperationalError: a message could not be sent.
         EncodeError: the result cannot be serialised.
     """
-    callbacks, chain = request.callbacks, request.chain
-    if not callbacks and not chain:
+    if not request.callbacks and not request.chain:
         return
+    if request.is_eager:
+        _send_next(app, request, result)
+    else:
+        send = functools.partial(_send_next_together, app, request, result)
+        patiently(f"task {request.id}, which others follow,", send)
+
+
+def _send_next_together(app: Any, request: Any, result: Any) -> None:
+    with app.batching():
+        _send_next(app, request, result)
+
+
+def _send_next(app: Any, request: Any, result: Any) -> None:
+    callbacks, chain = request.callbacks, request.chain
     options: dict[str, Any] = {"parent_id": request.id, "root_id": request.root_id or request.id}
     if app.conf.task_inherit_parent_priority:
         priority = (request.delivery_info or {}).get("priority")

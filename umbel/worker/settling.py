@@ -208,6 +208,7 @@ class Settling:
         """Publish batch by batch, so that what one batch has handed over is not sent again with the next."""
         while self._outgoing:
             batch = self._outgoing[:BATCH]
+            self._app.publisher.begin_chords(batch)
             try:
                 self._app.publisher.publish(batch, retry=False)
             except PublishError as error:

@@ -29,6 +29,13 @@ CONTENDER = Contender(
             beside="celery threads c10",
         ),
         Setup(
+            "gevent c100",
+            [*_WORKER, "-c", "100", "-P", "gevent"],
+            brokers=_BOTH,
+            beside="celery gevent c100",
+            measures=("drain", "roundtrip"),
+        ),
+        Setup(
             "solo",
             [*_WORKER, "-P", "solo", "-c", "1", "--prefetch-multiplier", "128"],
             brokers=_BOTH,

@@ -30,6 +30,13 @@ CONTENDER = Contender(
             brokers=_BOTH,
             beside="celery threads c10",
         ),
+        Setup(
+            "gevent c100",
+            [*_WORKER, "-c", "100", "-P", "gevent"],
+            brokers=_BOTH,
+            beside="celery gevent c100",
+            measures=("drain", "roundtrip"),
+        ),
         Setup("solo", _SOLO, brokers=_ALL, beside="celery solo"),
         Setup("2 x solo", _SOLO, brokers=_ALL, beside="celery 2 x solo", processes=2, measures=("drain",)),
     ],

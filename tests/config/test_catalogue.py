@@ -13,7 +13,14 @@ from umbel.config.catalogue.all import CATALOGUE, SECTIONS
 from umbel.config.conversion import convert, kinds_of
 from umbel.config.old_names import NEW_OF, OLD_OF
 
-OUR_OWN = {"broker_publish_timeout", "worker_max_message_size", "worker_dead_letter_queue", "firestore_project"}
+OUR_OWN = {
+    "broker_publish_timeout",
+    "worker_max_message_size",
+    "worker_warm_shutdown_timeout",
+    "worker_dead_letter_queue",
+    "task_worker_lost_limit",
+    "firestore_project",
+}
 OUR_DEFAULTS = {"beat_scheduler", "worker_autoscaler", "worker_consumer"}
 """Settings whose default in Celery is a class of Celery's."""
 

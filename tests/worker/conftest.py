@@ -15,6 +15,7 @@ from umbel.model import states
 from umbel.worker.dispatch import Dispatch
 from umbel.worker.loop import Loop
 from umbel.worker.lost import Lost
+from umbel.worker.refusing import Refusing
 from umbel.worker.revoked import Revoked
 from umbel.worker.settling import Settling
 from umbel.worker.shutdown import Shutdown
@@ -107,6 +108,7 @@ class Rig:
         self.settling = Settling(app, now=self.clock.monotonic)
         self.revoked = Revoked(now=self.clock.monotonic)
         self.timer = Timer(self.clock)
+        refusing = Refusing(app, "w1@test", self.settling, Queue("dead"))
         self.loop = Loop(
             app,
             "w1@test",
@@ -116,8 +118,8 @@ class Rig:
             settling=self.settling,
             shutdown=self.shutdown,
             multiplier=multiplier,
-            dead_letters=Queue("dead"),
-            lost=Lost(app, self.settling, Runner(app, "w1@test")),
+            lost=Lost(app, self.settling, Runner(app, "w1@test"), refusing),
+            refusing=refusing,
             **options,
         )
         self.queue = app.queues[app.conf.task_default_queue]
@@ -160,6 +162,12 @@ class Rig:
 @pytest.fixture
 def clock() -> HandClock:
     return HandClock()
+
+
+@pytest.fixture
+def make_rig() -> Callable[..., Rig]:
+    """``make_rig(app, 2, 4)`` makes a loop of another app."""
+    return Rig
 
 
 @pytest.fixture

@@ -182,7 +182,8 @@ def test_what_is_gone_after_a_lost_connection_is_forgotten_and_comes_again(made:
     other.close()
     for _ in range(3):
         made.turn()
-    ids = [job.headers["id"] for job in made.pool.waiting.values()] + [h.task_id for h in made.loop.ready]
+    waiting = [*made.loop.ready, *made.loop.later.values()]
+    ids = [job.headers["id"] for job in made.pool.waiting.values()] + [held.task_id for held in waiting]
     assert len(ids) == 3 and begun.headers["id"] not in ids
     assert made.held == 3
 

@@ -34,6 +34,11 @@ def _count(headers: Mapping[str, Any], name: str) -> int:
     return value if type(value) is int else 0
 
 
+def lost_times(headers: Mapping[str, Any]) -> int:
+    """How many processes a task took with it, by its message."""
+    return _count(headers, LOST_HEADER)
+
+
 def fence(headers: Mapping[str, Any], deliveries: int | None) -> int:
     """Which run of a task: a number that grows when it is replaced, retried, lost with a process, or delivered again.
 
@@ -66,10 +71,10 @@ class Plan:
         soft: seconds of its soft time limit, or None.
         hard: seconds of its hard time limit, or None.
         ack_failed: with ``late``, acknowledge also a task that failed.
-        ack_timed_out: with ``late``, acknowledge also a task that ran over its limit.
-        requeue_lost: with ``late``, what a lost process means: True for again and again, None for
-            again a few times, False for a failed task.
-        retry_lost: deliver a lost task again a few times although it was acknowledged early.
+        ack_timed_out: with ``late``, acknowledge also a task that ran over its hard limit, instead of delivering it
+            again.
+        requeue_lost: with ``late``, whether a task whose process was lost is delivered again.
+        retry_lost: retry a task whose process was lost, as often as its ``max_retries`` says.
         ignore_result: store nothing.
     """
 
@@ -79,7 +84,7 @@ class Plan:
     hard: float | None
     ack_failed: bool
     ack_timed_out: bool
-    requeue_lost: bool | None
+    requeue_lost: bool
     retry_lost: bool
     ignore_result: bool
 
@@ -95,7 +100,7 @@ class Plan:
             task.time_limit if task.time_limit is not None else hard,
             both if on_failure is None else bool(on_failure),
             both if on_timeout is None else bool(on_timeout),
-            task.reject_on_worker_lost,
+            task.reject_on_worker_lost is not False,
             bool(task.retry_on_worker_lost),
             bool(task.ignore_result),
         )

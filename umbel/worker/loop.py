@@ -27,13 +27,13 @@ from umbel.worker.refusing import Refusing
 from umbel.worker.room import Room
 from umbel.worker.settling import Settling
 from umbel.worker.shutdown import Ending, Shutdown
+from umbel.worker.suspects import Suspects
 from umbel.worker.timer import Timer
 from umbel.worker.waiting import Waiting
 from umbel_kernel.errors import UmbelError
 from umbel_kernel.spi.broker import Broker, Consumer
 from umbel_kernel.spi.message import Delivery
 from umbel_kernel.spi.pool import Job, Outcome, Pool, PoolCapability
-from umbel_kernel.spi.topology import Queue
 
 logger = logging.getLogger("umbel.worker.loop")
 
@@ -60,9 +60,9 @@ class Loop:
         multiplier: how many tasks to hold for each slot of the pool while they are long; 1 for no more than can run
             however short they are, 0 for no limit.
         lost: settles tasks whose process is lost.
+        refusing: puts aside what cannot be understood.
         eta_limit: how many tasks whose time has not come to hold at the most; None for no limit.
         lead: lets threads of the pool turn this loop; None when the pool has none that do.
-        dead_letters: where to put what cannot be understood; None to drop it with an error in the log.
     """
 
     def __init__(
@@ -76,8 +76,8 @@ class Loop:
         settling: Settling,
         shutdown: Shutdown,
         multiplier: int,
-        dead_letters: Queue | None,
         lost: Lost,
+        refusing: Refusing,
         eta_limit: int | None = None,
         lead: Lead | None = None,
     ) -> None:
@@ -88,7 +88,7 @@ class Loop:
         self.dispatch = dispatch
         self.settling = settling
         self.shutdown = shutdown
-        self.refusing = Refusing(app, hostname, settling, dead_letters)
+        self.refusing = refusing
         self.lost = lost
         self.lead = lead
         self.holds = Holds(self)
@@ -99,6 +99,7 @@ class Loop:
         self.later: dict[int, Held] = {}
         self.waiting = Waiting(self)
         self.rates = Rates(self)
+        self.suspects = Suspects(self)
         self.room = Room(self, multiplier, eta_limit)
         self._started = 0
         self._early = 0
@@ -195,7 +196,7 @@ class Loop:
         assert consumer is not None
         wait = self.timer.run_due()
         self.collect()
-        if self.ready or self.rates.due:
+        if self.ready or self.rates.due or self.suspects:
             self.feed()
         room = self.room.free() if self.shutdown.ending is Ending.NONE else 0
         timeout = self._timeout(wait)
@@ -311,6 +312,7 @@ class Loop:
         """Decide what to do with deliveries."""
         decide, ready = self.dispatch.decide, self.ready
         here: dict[Identity | None, Held] | None = None
+        again: list[Held] = []
         for delivery in deliveries:
             if delivery.redelivered:
                 if here is None:
@@ -323,13 +325,15 @@ class Loop:
                 logger.exception("a message cannot be decided")
                 fate, held, fact = Fate.DEAD, None, UmbelError(f"{type(error).__name__}: {brief(error)}")
             if fate is Fate.RUN and held is not None:
-                ready.append(held)
+                (again if delivery.redelivered and self.suspects.enabled else ready).append(held)
             elif held is None:
                 self.refusing.refuse(delivery, fact)
             elif fate is Fate.LATER:
                 self.waiting.add(held, fact)
             else:
                 self._cancelled(held, fate)
+        if again:
+            self.suspects.admit(again)
         self.waiting.flush()
 
     def _cancelled(self, held: Held, fate: Fate) -> None:
@@ -346,12 +350,15 @@ class Loop:
         if self.consumer is None:
             return
         self.holds.check()
-        size = self.pool.size
-        count = size + self.pace.ahead(size) - len(self.running)
+        size, suspects = self.pool.size, self.suspects
+        # While some wait whose beginning is noted, nothing is handed over that only waits in the pool.
+        count = size - len(self.running) + (0 if suspects else self.pace.ahead(size))
         if count <= 0:
             return
         if not self.running:
             self.pace.move()
+        if suspects:
+            self.ready.extendleft(reversed(suspects.begin(count - len(self.rates.due))))
         jobs: list[Job] = []
         limited = self.rates.lines
         while len(jobs) < count:

@@ -13,39 +13,84 @@ from umbel.app.outcome import TaskOutcome, Verdict
 from umbel.app.runner import Runner
 from umbel.canvas import follow_up
 from umbel.model import signals, states
-from umbel.model.exceptions import TaskRevokedError
+from umbel.model.exceptions import Retry, TaskRevokedError
 from umbel.model.request import Context
-from umbel.worker.held import LOST_HEADER, Held
+from umbel.worker.held import LOST_HEADER, Held, lost_times
+from umbel.worker.refusing import Refusing
 from umbel.worker.settling import Settling
 from umbel_kernel.errors import OperationalError, Terminated, TimeLimitExceeded, UmbelError, WorkerLostError
 from umbel_kernel.spi.message import Message
 
 logger = logging.getLogger("umbel.worker.request")
 
-MOST_LOST = 3
-
 
 class Lost:
-    """Settles tasks that ended without an outcome of their own."""
+    """Settles tasks that ended without an outcome of their own.
 
-    def __init__(self, app: Any, settling: Settling, runner: Runner) -> None:
+    Args:
+        app: the app.
+        settling: does what follows.
+        runner: reads a task's arguments.
+        refusing: buries tasks that have taken too many workers with them.
+    """
+
+    def __init__(self, app: Any, settling: Settling, runner: Runner, refusing: Refusing) -> None:
         self._app = app
         self._runner = runner
         self._settling = settling
+        self._refusing = refusing
+        self._most: int | None = app.conf.task_worker_lost_limit or None
+
+    @property
+    def counts(self) -> bool:
+        """Whether there is a limit to how many workers a task may take with it."""
+        return self._most is not None
+
+    def too_often(self, lost: int) -> bool:
+        """Whether a task that took so many with it is not to run again."""
+        return self._most is not None and lost >= self._most
 
     def settle(self, held: Held, error: Exception) -> None:
         """Deliver it again where its options say so, else let it fail with this error."""
-        if isinstance(error, WorkerLostError) and self._again(held, error):
+        plan = held.plan
+        if isinstance(error, WorkerLostError) and plan.retry_lost:
+            if self._retry(held, error):
+                return
+            self._bury(held, error)
+        elif plan.late and (
+            (isinstance(error, WorkerLostError) and plan.requeue_lost)
+            or (isinstance(error, TimeLimitExceeded) and not plan.ack_timed_out)
+        ):
+            lost = lost_times(held.job.headers) + 1
+            if not self.too_often(lost):
+                self._again(held, error, lost)
+            elif isinstance(error, WorkerLostError):
+                self.give_up(held, lost, error)
+            else:
+                self._bury(held, error)
+                self._fail(held, error, Verdict.ACK)
             return
-        state, verdict = states.FAILURE, Verdict.FAILED
-        stored: Exception = error
+        self._fail(held, error, Verdict.TIMED_OUT if isinstance(error, TimeLimitExceeded) else Verdict.FAILED)
+
+    def give_up(self, held: Held, lost: int, error: Exception | None = None) -> None:
+        """Let a task fail that took so many workers or processes with it, and put it into the dead-letter queue."""
+        what, how = ("processes", f"; the last one: {error}") if error is not None else ("workers or processes", "")
+        said = f"task {held.name} was running when {lost} {what} ended, and is not run again{how}"
+        ended = WorkerLostError(said)
+        self._bury(held, ended)
+        self._fail(held, ended, Verdict.ACK)
+
+    def _bury(self, held: Held, error: Exception) -> None:
+        if held.received is not None:
+            self._refusing.bury(held.received, f"{type(error).__name__}: {error}")
+
+    def _fail(self, held: Held, error: Exception, verdict: Verdict) -> None:
+        state, stored = states.FAILURE, error
         if isinstance(error, Terminated):
             state, verdict, stored = states.REVOKED, Verdict.ACK, TaskRevokedError("terminated")
             signals.task_revoked.send(
                 sender=self._app.tasks[held.name], request=held, terminated=True, signum=None, expired=False
             )
-        elif isinstance(error, TimeLimitExceeded):
-            verdict = Verdict.TIMED_OUT
         logger.error("Task %s[%s] raised unexpected: %s", held.name, held.task_id, error)
         outcome = TaskOutcome(held.task_id, held.name, state, text=str(error), verdict=verdict, value=error)
         request = self._request(held)
@@ -77,28 +122,37 @@ class Lost:
         request.errbacks = None
         self._follow(held, request, states.REVOKED, error, None)
 
-    def _again(self, held: Held, error: WorkerLostError) -> bool:
-        plan = held.plan
-        if not (plan.retry_lost or (plan.late and plan.requeue_lost is not False)):
+    def _retry(self, held: Held, error: WorkerLostError) -> bool:
+        """Retry a task whose process was lost. Returns False when it has no attempts left, or cannot be sent."""
+        task, request = self._app.tasks[held.name], self._request(held)
+        if request.args is None or (task.max_retries is not None and request.retries >= task.max_retries):
             return False
-        headers = held.job.headers
-        count = headers.get(LOST_HEADER)
-        count = count + 1 if isinstance(count, int) else 1
-        if count >= MOST_LOST and not plan.requeue_lost:
-            logger.error(
-                "Task %s[%s] was lost with its process for the %d. time and is not run again: %s",
-                held.name,
-                held.task_id,
-                count,
-                error,
-            )
+        retry = Retry(exc=error, when=task.default_retry_delay)
+        outcome = TaskOutcome(held.task_id, held.name, states.RETRY, text=str(retry), value=retry)
+        try:
+            with outbox.gathering() as gathered:
+                task.signature_from_request(
+                    request, countdown=task.default_retry_delay, retries=request.retries + 1
+                ).apply_async()
+            if not held.ignores_result:
+                outcome.record = self._app.backend.record(held.task_id, states.RETRY, error, request=request)
+        except UmbelError as problem:
+            logger.error("cannot retry task %s[%s], lost with its process: %s", held.name, held.task_id, problem)
             return False
+        outcome.outgoing = gathered
+        logger.warning("Task %s[%s] was lost with its process (%s): %s", held.name, held.task_id, error, retry)
+        signals.task_retry.send(sender=task, request=request, reason=retry, einfo=None)
+        self._settling.settle(held, outcome)
+        return True
+
+    def _again(self, held: Held, error: Exception, lost: int) -> None:
+        """Deliver it again, behind those that wait, with the count of what it took with it."""
         logger.warning(
-            "Task %s[%s] was lost with its process (%s); it is delivered again, attempt %d",
+            "Task %s[%s] took its process with it (%s); it is delivered again, attempt %d",
             held.name,
             held.task_id,
             error,
-            count + 1,
+            lost + 1,
         )
         job, delivery = held.job, held.delivery
         queue = delivery.queue if delivery is not None else job.context["delivery_info"]["routing_key"]
@@ -108,14 +162,13 @@ class Lost:
             "",
             job.content_type,
             job.content_encoding,
-            {**headers, LOST_HEADER: count},
+            {**job.headers, LOST_HEADER: lost},
             held.task_id,
             job.context.get("reply_to"),
             job.context["delivery_info"].get("priority"),
         )
         self._settling.publish([Outgoing(message, self._app.queues[queue])])
         self._settling.ack(held)
-        return True
 
     def _request(self, held: Held) -> Context:
         request = Context(held.job.headers, **held.job.context)

@@ -10,6 +10,7 @@ from umbel.worker.held import Held
 from umbel.worker.pace import MOST, Pace
 from umbel.worker.rates import Rates
 from umbel.worker.settling import Settling
+from umbel.worker.suspects import Suspects
 from umbel.worker.waiting import Waiting
 from umbel_kernel.spi.pool import Pool
 
@@ -21,6 +22,7 @@ class Full(Protocol):
     pace: Pace
     rates: Rates
     settling: Settling
+    suspects: Suspects
     ready: deque[Held]
     running: dict[int, Held]
     later: dict[int, Held]
@@ -62,7 +64,7 @@ class Room:
             return 0
         if self._eta_limit is not None:
             most = min(most, self._eta_limit - len(loop.later) + len(loop.rates))
-        settling = len(loop.settling)
+        settling = len(loop.settling) + len(loop.suspects)
         if not self._multiplier:
             return max(most - settling, 0)
         size, limit = loop.pool.size, self.limit

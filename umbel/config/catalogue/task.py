@@ -24,20 +24,28 @@ DELIVERY = (
         "task_acks_on_timeout",
         "bool",
         None,
-        "Whether a late-acknowledged message is also acknowledged when its task times out; "
-        "unset follows task_acks_on_failure_or_timeout.",
+        "Whether a late-acknowledged message is also acknowledged when its task is killed for its hard time limit, "
+        "instead of being delivered again; unset follows task_acks_on_failure_or_timeout.",
     ),
     Setting(
         "task_reject_on_worker_lost",
         "bool",
         None,
-        "Whether a late-acknowledged message goes back to its queue when the process that ran it dies.",
+        "Whether a late-acknowledged message goes back to its queue when the process that ran it dies; "
+        "unset means yes, with False the task fails.",
     ),
     Setting(
         "task_retry_on_worker_lost",
         "bool",
         False,
-        "Whether a task whose process died is retried under its own retry limits.",
+        "Whether a task whose process died is retried: after its default_retry_delay, up to its max_retries.",
+    ),
+    Setting(
+        "task_worker_lost_limit",
+        "int",
+        3,
+        "How many workers or pool processes a task may take with it before it fails and goes to the dead-letter queue; "
+        "0 sets no limit.",
     ),
 )
 

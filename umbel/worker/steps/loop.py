@@ -6,6 +6,7 @@ from umbel.worker.dispatch import Dispatch
 from umbel.worker.limits import LimitCheck
 from umbel.worker.loop import Loop as WorkerLoop
 from umbel.worker.lost import Lost
+from umbel.worker.refusing import Refusing
 from umbel.worker.revoked import Revoked
 from umbel.worker.settling import Settling
 from umbel_kernel.spi.pool import PoolCapability
@@ -30,6 +31,7 @@ class Loop(Step):
         settling = Settling(app)
         limits = LimitCheck(worker.pool_name, context.pool.capabilities)
         name = conf.worker_dead_letter_queue
+        refusing = Refusing(app, worker.hostname, settling, Queue(name) if name else None)
         loop = WorkerLoop(
             app,
             worker.hostname,
@@ -45,8 +47,8 @@ class Loop(Step):
             settling=settling,
             shutdown=worker.shutdown,
             multiplier=multiplier,
-            lost=Lost(app, settling, worker.runner),
-            dead_letters=Queue(name) if name else None,
+            lost=Lost(app, settling, worker.runner, refusing),
+            refusing=refusing,
             eta_limit=conf.worker_eta_task_limit,
             lead=worker.lead if PoolCapability.LEADS in context.pool.capabilities else None,
         )

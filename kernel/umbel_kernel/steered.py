@@ -59,4 +59,5 @@ class Steered(Coroutine[Any, Any, Any]):
         self._inner.close()
 
     def __await__(self) -> Generator[Any, Any, Any]:
+        # For a coroutine that awaits this one: nothing can be raised here then, but in what its task runs.
         return self._inner.__await__()

@@ -10,8 +10,10 @@ from umbel.model.later import Later
 
 if TYPE_CHECKING:
     from umbel import canvas
+    from umbel.app import slot_loop, tracing
     from umbel.canvas import unlocking
 else:
+    slot_loop, tracing = Later("umbel.app.slot_loop"), Later("umbel.app.tracing")
     canvas, unlocking = Later("umbel.canvas"), Later("umbel.canvas.unlocking")
 
 
@@ -27,14 +29,23 @@ def accumulate(app: Any, *args: Any, index: int | None = None, **kwargs: Any) ->
 
 def xmap(app: Any, task: Mapping[str, Any], it: Iterable[Any]) -> list[Any]:
     """Call a task with each item."""
-    run = canvas.maybe_signature(task, app=app).type
-    return [run(item) for item in it]
+    return _called(canvas.maybe_signature(task, app=app).type, ((item,) for item in it))
 
 
 def xstarmap(app: Any, task: Mapping[str, Any], it: Iterable[Any]) -> list[Any]:
     """Call a task with the members of each item."""
-    run = canvas.maybe_signature(task, app=app).type
-    return [run(*item) for item in it]
+    return _called(canvas.maybe_signature(task, app=app).type, it)
+
+
+def _called(task: Any, calls: Iterable[Any]) -> list[Any]:
+    """What a task returns to each of these arguments, one call after the other."""
+    if not tracing.is_async(task):
+        return [task(*given) for given in calls]
+
+    async def in_turn() -> list[Any]:
+        return [await task(*given) for given in calls]
+
+    return slot_loop.run(in_turn())  # type: ignore[no-any-return]
 
 
 def chunks(app: Any, task: Mapping[str, Any], it: Iterable[Any], n: int) -> Any:

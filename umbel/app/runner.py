@@ -42,7 +42,9 @@ class Runner:
         self.app = app
         self.hostname = hostname
         self.native = False
-        """Whether the pool runs coroutines; set before the first job."""
+        """Whether the pool runs coroutines; set before the first job, as is what follows."""
+        self.one_thread = False
+        """Whether jobs run side by side in one thread, where only one event loop can turn."""
         self._tracers: dict[str, Tracer] = {}
         self._natives: dict[str, bool] = {}
 
@@ -58,7 +60,9 @@ class Runner:
             return self._second(headers).pack()
         tracer = self._tracers.get(name)
         if tracer is None:
-            tracer = self._tracers[name] = make_tracer(self.app.tasks[name], self.app, native=self.native)
+            tracer = self._tracers[name] = make_tracer(
+                self.app.tasks[name], self.app, native=self.native, one_thread=self.one_thread
+            )
         request = self.request(job, headers, args, kwargs, embed)
         return tracer.packed(request, args, kwargs)
 

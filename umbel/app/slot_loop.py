@@ -1,11 +1,12 @@
-"""An event loop for each thread that runs tasks, for coroutines where the pool has no loop: kept from task to task, so
-that clients which belong to a loop can be kept as well.
+"""Event loops for coroutines where the pool has none: one for each thread that runs tasks, kept from task to task, so
+that clients which belong to a loop can be kept as well; or one that all slots of a thread share.
 """
 
 from __future__ import annotations
 
 import asyncio
 import atexit
+import concurrent.futures
 import contextvars
 import functools
 import logging
@@ -18,7 +19,7 @@ from typing import Any
 from umbel.app.async_tracer import own
 from umbel.app.tracer import passes
 from umbel.model import current
-from umbel_kernel.errors import SoftTimeLimitExceeded
+from umbel_kernel.errors import JobInterrupted, SoftTimeLimitExceeded
 from umbel_kernel.steered import Steered
 
 logger = logging.getLogger("umbel.app.trace")
@@ -35,6 +36,7 @@ class SlotLoop:
         self._runner = asyncio.Runner()
         self.loop = self._runner.get_loop()
         self._running: tuple[Any, Steered, asyncio.Task[Any]] | None = None
+        self._open = threading.Lock()
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run a coroutine to its end; raises what it raises."""
@@ -57,17 +59,14 @@ class SlotLoop:
                 if task.done():
                     raise
                 steered.soften(task, *error.args)
-            except (SystemExit, KeyboardInterrupt) as error:
+            except (SystemExit, KeyboardInterrupt, JobInterrupted) as error:
                 if task.done():
                     raise
                 if passes(error):
-                    self._interrupt(task)
+                    task.cancel()
+                    self.loop.run_until_complete(asyncio.wait({task}, timeout=LAST_WORDS))
                     raise
-                logger.error("a task beside a task's coroutine raised %r", error)
-
-    def _interrupt(self, task: asyncio.Task[Any]) -> None:
-        task.cancel()
-        self.loop.run_until_complete(asyncio.wait({task}, timeout=LAST_WORDS))
+                logger.error("a coroutine that a task has started raised %r", error)
 
     def soften(self, job_id: int, *args: Any) -> bool:
         """Raise a soft limit in the coroutine of a job, if that runs here and waits. Returns whether it is raised."""
@@ -87,12 +86,70 @@ class SlotLoop:
 
     def close(self) -> None:
         """End what is left in the loop, and close it."""
-        if not self.loop.is_running():
+        # Its thread may end just when all are closed.
+        if not self.loop.is_running() and self._open.acquire(False):
             self._runner.close()
 
     def __del__(self) -> None:
+        self.close()
+
+
+class SharedLoop:
+    """One event loop for slots that are all of one thread, such as greenlets: it turns in a slot of its own."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._turn, name="umbel-coroutines", daemon=True)
+        self._thread.start()
+
+    def _turn(self) -> None:
+        while not self.loop.is_closed():
+            try:
+                self.loop.run_forever()
+                return
+            except BaseException as error:
+                if passes(error):
+                    raise
+                logger.error("a coroutine that a task has started raised %r", error)
+
+    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine to its end; raises what it raises. The calling slot waits, and others go on."""
+        came: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        begun: list[asyncio.Task[Any]] = []
+
+        async def bring() -> None:
+            try:
+                value = await coroutine
+            except BaseException as error:
+                came.set_exception(own(error))
+            else:
+                came.set_result(value)
+
+        steered = Steered(bring())
+
+        def begin() -> None:
+            begun.append(self.loop.create_task(steered))
+
+        self.loop.call_soon_threadsafe(begin)
+        while True:
+            try:
+                return came.result()
+            except SoftTimeLimitExceeded as error:
+                if came.done() or not begun:
+                    raise
+                self.loop.call_soon_threadsafe(steered.soften, begun[0], *error.args)
+            except JobInterrupted:
+                if begun:
+                    self.loop.call_soon_threadsafe(begun[0].cancel)
+                raise
+
+    def close(self) -> None:
+        """End the loop, and what is left in it."""
         if not self.loop.is_closed():
-            self.close()
+            self.loop.call_soon_threadsafe(self.loop.stop)
+            self._thread.join(LAST_WORDS)
+            if not self.loop.is_running():
+                self.loop.close()
 
 
 class _Local(threading.local):
@@ -101,15 +158,19 @@ class _Local(threading.local):
 
 _local = _Local()
 _all: weakref.WeakSet[SlotLoop] = weakref.WeakSet()
+_shared: SharedLoop | None = None
+_sharing = False
 _inherited: list[Any] = []
 
 
 def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine to its end in the loop of the calling thread; raises what it raises.
+    """Run a coroutine to its end in the loop of the calling thread, or in that which all share; raises what it raises.
 
     In a thread whose loop is running already, as when a task is called eagerly by a coroutine, it runs in a thread of
     its own, and the caller's loop stands still until it has ended.
     """
+    if _sharing:
+        return _run_shared(coroutine)
     if asyncio._get_running_loop() is not None:
         return _run_aside(coroutine)
     slot = _local.slot
@@ -119,22 +180,30 @@ def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
     return slot.run(coroutine)
 
 
+def share() -> None:
+    """From now on all coroutines of this process share one loop, because its slots are all of one thread."""
+    global _sharing
+    _sharing = True
+
+
+def _run_shared(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    global _shared
+    if _shared is None:
+        _shared = SharedLoop()
+    return _shared.run(coroutine)
+
+
 def _run_aside(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    came: list[Any] = []
+    came: concurrent.futures.Future[Any] = concurrent.futures.Future()
 
     def work() -> None:
         try:
-            came.extend((run(coroutine), None))
+            came.set_result(run(coroutine))
         except BaseException as error:
-            came.extend((None, error))
+            came.set_exception(error)
 
-    thread = threading.Thread(target=contextvars.copy_context().run, args=(work,), name="umbel-eager")
-    thread.start()
-    thread.join()
-    value, error = came
-    if error is not None:
-        raise error
-    return value
+    threading.Thread(target=contextvars.copy_context().run, args=(work,), name="umbel-eager", daemon=True).start()
+    return came.result()
 
 
 def in_slot(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -157,15 +226,19 @@ def interrupt(job_id: int, error: Exception) -> bool:
 
 def close_all() -> None:
     """Close the loops in which nothing runs."""
+    global _shared
     for slot in list(_all):
         slot.close()
+    shared, _shared = _shared, None
+    if shared is not None:
+        shared.close()
 
 
 def _forget() -> None:
     """In a forked process: a loop of the parent's must not be closed here, since both share what it waits on."""
-    global _local, _all
-    _inherited.append((_local, list(_all)))
-    _local, _all = _Local(), weakref.WeakSet()
+    global _local, _all, _shared
+    _inherited.append((_local, list(_all), _shared))
+    _local, _all, _shared = _Local(), weakref.WeakSet(), None
 
 
 os.register_at_fork(after_in_child=_forget)

@@ -21,13 +21,14 @@ def is_async(task: Any) -> bool:
     return inspect.iscoroutinefunction(task.run) or inspect.iscoroutinefunction(type(task).__call__)
 
 
-def make_tracer(task: Any, app: Any, *, eager: bool = False, native: bool = False) -> Tracer:
+def make_tracer(task: Any, app: Any, *, eager: bool = False, native: bool = False, one_thread: bool = False) -> Tracer:
     """A tracer of a task.
 
     Args:
         eager: run for a caller in the same process.
         native: the pool runs coroutines in its event loop. Without it they run to their end in the slot's own loop, and
             so do handlers that are coroutine functions.
+        one_thread: all slots are of one thread, and share one loop.
     """
     if native and is_async(task):
         made: Tracer = async_tracer.AsyncTracer(task, app)
@@ -36,5 +37,7 @@ def make_tracer(task: Any, app: Any, *, eager: bool = False, native: bool = Fals
     for name in _HANDLERS:
         handler = getattr(tracer, name)
         if inspect.iscoroutinefunction(handler) or (name == "call" and is_async(task)):
+            if one_thread:
+                slot_loop.share()
             setattr(tracer, name, slot_loop.in_slot(handler))
     return tracer

@@ -23,6 +23,7 @@ class PoolCapability(enum.StrEnum):
     ASYNC = "async"  # what ``PoolOptions.coroutine`` makes of jobs runs side by side in an event loop
     PROCESSES = "processes"  # jobs run in other processes: a crash of one leaves the worker alive
     MAIN_THREAD = "main_thread"  # jobs run in the thread that calls ``drive``; the worker's loop gets another
+    ONE_THREAD = "one_thread"  # jobs run side by side in one thread of the system, and share what belongs to a thread
     LEADS = "leads"  # a thread of it that has nothing to run calls ``PoolOptions.lead``
 
 

@@ -36,6 +36,7 @@ class Pool(Step):
         children.prepare()
         runner = worker.runner
         runner.native = PoolCapability.ASYNC in kind.capabilities
+        runner.one_thread = PoolCapability.ONE_THREAD in kind.capabilities
         pool.open(
             worker.concurrency,
             runner,

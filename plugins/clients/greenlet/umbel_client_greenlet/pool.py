@@ -56,6 +56,7 @@ class GreenletPool(Pool):
             PoolCapability.HARD_TIME_LIMIT,
             PoolCapability.TERMINATE,
             PoolCapability.RESIZE,
+            PoolCapability.ONE_THREAD,
         }
     )
     hub: ClassVar[Hub]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from greenlet import GreenletExit, greenlet
 
 from umbel_client_greenlet.hub import Pending
+from umbel_kernel.errors import JobInterrupted
 from umbel_kernel.spi.pool import Job
 
 
-class Killed(GreenletExit):  # type: ignore[misc]
-    """Raised in a job that is to end. Not an ``Exception``, so that a task's ``except Exception`` lets it pass; hubs
-    know its base and say nothing of it."""
+class Killed(JobInterrupted, GreenletExit):  # type: ignore[misc]
+    """Raised in a job that is to end; hubs know its second base and say nothing of it."""
 
 
 class Slot:

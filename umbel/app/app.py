@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from umbel.app import calls, connections, control, eager, log, publisher, queues, routes, sender
     from umbel.wire import content
     from umbel_kernel.spi import backend
-    from umbel_kernel.spi.backend import Backend
+    from umbel_kernel.spi.backend import Backend, BackendCapability
     from umbel_kernel.spi.broker import BrokerCapability
 else:
     # What sends and fetches. Many programs import tasks and never call one.
@@ -246,14 +246,22 @@ class Umbel(Connecting):
         return self._part("broker_capabilities", look)[0]  # type: ignore[no-any-return]
 
     @property
+    def backend_capabilities(self) -> frozenset[BackendCapability]:
+        """What the result backend can do, by its class, so that it need not be reached; nothing without one."""
+
+        def look() -> tuple[type[Backend] | None]:
+            url = self.connections.backend_url()
+            return (load("backends", url.scheme) if url is not None else None,)
+
+        kind = self._part("backend_kind", look)[0]
+        return kind.capabilities if kind is not None else frozenset()
+
+    @property
     def has_reply_to(self) -> bool:
         """Whether results travel to the caller's own address."""
 
         def look() -> tuple[bool]:
-            url = self.connections.backend_url()
-            return (
-                url is not None and backend.BackendCapability.REPLY_TO in load("backends", url.scheme).capabilities,
-            )
+            return (backend.BackendCapability.REPLY_TO in self.backend_capabilities,)
 
         return self._part("has_reply_to", look)[0]  # type: ignore[no-any-return]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-from umbel_kernel.spi.backend import Backend
+from umbel_kernel.spi.backend import Backend, BackendCapability
 
 
 class TaskPort(Protocol):
@@ -55,6 +55,11 @@ class AppPort(Protocol):
     @property
     def content(self) -> Any:
         """The app's codec, a ``ContentPort``."""
+        ...
+
+    @property
+    def backend_capabilities(self) -> frozenset[BackendCapability]:
+        """What that plugin can do; it is not connected for that."""
         ...
 
     def load_backend(self) -> Backend:

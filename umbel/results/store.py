@@ -89,7 +89,7 @@ class ResultStore:
 
     def can(self, capability: BackendCapability) -> bool:
         """Whether the backend has a capability."""
-        return capability in self.backend.capabilities
+        return capability in self.app.backend_capabilities
 
     # Writing
 

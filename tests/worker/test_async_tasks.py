@@ -14,7 +14,14 @@ from pydantic import BaseModel
 from umbel import Umbel, chain, chord, group
 from umbel.app.task import Task
 from umbel.model import current
-from umbel.model.exceptions import Ignore, MaxRetriesExceededError, Reject, SoftTimeLimitExceeded
+from umbel.model.exceptions import (
+    Ignore,
+    MaxRetriesExceededError,
+    Reject,
+    SoftTimeLimitExceeded,
+    TaskRevokedError,
+    TimeLimitExceeded,
+)
 from umbel.results.joining import allow_join_result
 from umbel_kernel.plugins import load
 from umbel_kernel.spi.pool import PoolCapability
@@ -155,6 +162,31 @@ def tasks(app: Umbel, folder: Path) -> dict[str, Any]:
             return "rested"
         return "tidied"
 
+    @app.task(name="asks", bind=True)
+    async def asks(self: Any) -> str:
+        note(f"{self.request.id} asks")
+        while not self.cancelled:
+            await asyncio.sleep(0.01)
+        note(f"{self.request.id} stops")
+        return "stopped"
+
+    @app.task(name="asks_plainly", bind=True)
+    def asks_plainly(self: Any) -> str:
+        note(f"{self.request.id} asks")
+        while not self.cancelled:
+            time.sleep(0.01)
+        note(f"{self.request.id} stops")
+        return "stopped"
+
+    @app.task(name="waits", bind=True)
+    async def waits(self: Any) -> None:
+        note(f"{self.request.id} waits")
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            note(f"{self.request.id} cancelled")
+            raise
+
     @app.task(name="slow_plainly", soft_time_limit=0.3)
     async def slow_plainly() -> None:
         await asyncio.sleep(60)
@@ -181,6 +213,16 @@ class Place:
 
     def came(self, name: str, *args: Any) -> Any:
         return self.call(name, *args).get(timeout=WAIT)
+
+    @property
+    def capabilities(self) -> Any:
+        return load("pools", self.pool).capabilities
+
+    def until(self, done: Callable[[], bool], what: str) -> None:
+        end = time.monotonic() + WAIT
+        while not done():
+            assert time.monotonic() < end, f"waited in vain for {what}; {self.notes()}"
+            time.sleep(0.01)
 
     def notes(self) -> list[str]:
         path = self._folder / "notes"
@@ -221,9 +263,7 @@ def test_handlers_may_be_coroutine_functions(place: Place) -> None:
         place.came("noting", True)
     assert place.came("noting_plain") == "done"
     good = ["before_start", "run", "on_success done", "after_return SUCCESS"]
-    end = time.monotonic() + WAIT
-    while len(place.notes()) < 12 and time.monotonic() < end:
-        time.sleep(0.01)
+    place.until(lambda: len(place.notes()) >= 12, "the last handler")
     assert place.notes() == [*good, "before_start", "run", "on_failure ValueError", "after_return FAILURE", *good]
 
 
@@ -284,7 +324,7 @@ def test_a_slot_keeps_its_loop(place: Place) -> None:
 
 
 def test_a_soft_limit_is_raised_at_the_await(place: Place) -> None:
-    if PoolCapability.SOFT_TIME_LIMIT not in load("pools", place.pool).capabilities:
+    if PoolCapability.SOFT_TIME_LIMIT not in place.capabilities:
         pytest.skip(f"the pool {place.pool} keeps no soft time limits")
     assert place.came("slow", "tidy") == "tidied"
     assert place.came("slow", "rest") == "rested"
@@ -296,3 +336,36 @@ def test_a_soft_limit_is_raised_at_the_await(place: Place) -> None:
     with pytest.raises(SoftTimeLimitExceeded):
         result.get(timeout=WAIT)
     assert result.state == "FAILURE"
+
+
+def test_a_task_can_ask_whether_it_is_still_wanted(place: Place) -> None:
+    for name in ("asks", "asks_plainly"):
+        result = place.call(name)
+        place.until(lambda result=result: f"{result.id} asks" in place.notes(), "the task to begin")
+        place.app.control.revoke(result.id)
+        place.until(lambda result=result: f"{result.id} stops" in place.notes(), "the task to see that it was revoked")
+        assert result.get(timeout=WAIT) == "stopped"
+        assert place.came("add", 1, 1) == 2
+
+
+def test_a_coroutine_is_cancelled_when_it_is_terminated(place: Place) -> None:
+    if PoolCapability.TERMINATE not in place.capabilities:
+        pytest.skip(f"the pool {place.pool} cannot end a task that runs")
+    result, other = place.call("waits"), place.call("who", 1.0)
+    place.until(lambda: f"{result.id} waits" in place.notes(), "the task to begin")
+    place.app.control.revoke(result.id, terminate=True)
+    with pytest.raises(TaskRevokedError):
+        result.get(timeout=WAIT)
+    assert result.state == "REVOKED"
+    assert other.get(timeout=WAIT)[0] == other.id
+    if PoolCapability.ASYNC in place.capabilities:
+        assert f"{result.id} cancelled" in place.notes()
+
+
+def test_a_coroutine_over_its_hard_limit_is_ended(place: Place) -> None:
+    if PoolCapability.HARD_TIME_LIMIT not in place.capabilities:
+        pytest.skip(f"the pool {place.pool} keeps no hard time limits")
+    result = place.tasks["waits"].apply_async(time_limit=0.3)
+    with pytest.raises(TimeLimitExceeded):
+        result.get(timeout=WAIT)
+    assert place.came("add", 1, 1) == 2

@@ -381,7 +381,7 @@ class Loop:
             self.pool.submit(jobs)
 
     def revoke(self, task_ids: Sequence[str], *, terminate: bool, signal: str = "TERM") -> None:
-        """Take these tasks back from the pool where they have not begun.
+        """Take these tasks back from the pool where they have not begun; those that run can see it.
 
         Args:
             terminate: also end those that run, where the pool can.
@@ -393,11 +393,19 @@ class Loop:
             held = found.pop(job_id)
             self._forget(self.running.pop(job_id))
             self._cancelled(held, Fate.REVOKED)
-        for job_id, held in found.items() if terminate else ():
+        for job_id, held in found.items():
+            self._unwanted(held)
+            if not terminate:
+                continue
             try:
                 self.pool.cancel(job_id, signal)
             except UmbelError as error:
                 logger.warning("cannot end task %s[%s]: %s", held.name, held.task_id, error)
+
+    def _unwanted(self, held: Held) -> None:
+        """Let a task that runs know that nobody wants it any more, if it asks."""
+        held.job.cancelled = True
+        self.pool.flag(held.job.id)
 
     # The end
 
@@ -443,6 +451,7 @@ class Loop:
         """
         self.collect()
         for held in self.running.values():
+            self._unwanted(held)
             if held.acked and not held.ignores_result:
                 self.refusing.tell(held.task_id, reason, held.received)
         ends = (

@@ -39,6 +39,14 @@ class Brood:
         """The child of a number."""
         return next((slot for slot in self if slot.number == number), None)
 
+    def running(self, job_id: int) -> tuple[Slot | None, int]:
+        """The child that runs a job, and the job's number there; None and 0 when it does not run."""
+        for slot in self:
+            running = slot.running()
+            if running is not None and running[1].id == job_id:
+                return slot, running[0]
+        return None, 0
+
     def ready(self) -> list[Slot]:
         """Those that have something to say, or take more of what is to be sent."""
         files = self.watcher.ready() if self.watcher is not None else ()

@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from umbel_kernel.errors import SoftTimeLimitExceeded
 from umbel_kernel.spi.pool import Job, PoolOptions
@@ -120,6 +120,22 @@ def _leave(code: int) -> NoReturn:
     os._exit(code)
 
 
+class Running(Job):
+    """The job that runs in a child; it sees in the shared memory when nobody wants it any more."""
+
+    __slots__ = ()
+    stamp: ClassVar[Stamp]
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the pool has said so."""
+        return self.stamp.unwanted == self.stamp.begun
+
+    @cancelled.setter
+    def cancelled(self, value: bool) -> None:
+        """The pool says it; nobody here does."""
+
+
 class Child:
     """Runs jobs in the main thread of a forked process.
 
@@ -131,7 +147,7 @@ class Child:
     def __init__(self, birth: Birth) -> None:
         self._connection = birth.connection
         self._file = birth.connection.fileno()
-        self._stamp = birth.stamp
+        self._stamp = Running.stamp = birth.stamp
         self._execute = birth.execute
         self._options = birth.options
         self._frames = Frames()
@@ -184,7 +200,7 @@ class Child:
             if not begin(number, began):
                 self._say(pack_report(Said.SKIPPED, number))
                 continue
-            job = Job(*fields)
+            job = Running(*fields)
             said, value = Said.DONE, None
             self._job = job
             try:
@@ -231,4 +247,7 @@ class Child:
             return
         if frame is None or frame.f_code is Child._run_batch.__code__:
             return
-        raise SoftTimeLimitExceeded(job.soft_limit)
+        error = SoftTimeLimitExceeded(job.soft_limit)
+        interrupt = self._options.interrupt
+        if interrupt is None or not interrupt(job.id, error):
+            raise error

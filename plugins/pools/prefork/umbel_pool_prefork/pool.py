@@ -180,11 +180,17 @@ class PreforkPool(Pool):
             number = signal_number(signal)
         except ValueError as error:
             raise PoolError(f"job {job_id} cannot be cancelled: {error}") from error
-        for slot in self._brood:
-            running = slot.running()
-            if running is not None and running[1].id == job_id:
-                return self._condemn(slot, running[0], Terminated(f"job {job_id} was ended by {signal}"), number)
-        return False
+        slot, begun = self._brood.running(job_id)
+        return slot is not None and self._condemn(
+            slot, begun, Terminated(f"job {job_id} was ended by {signal}"), number
+        )
+
+    def flag(self, job_id: int) -> bool:
+        """Tell a running job that nobody wants it, by a word in the memory that its child shares."""
+        slot, begun = self._brood.running(job_id)
+        if slot is not None:
+            slot.stamp.unwanted = begun
+        return slot is not None
 
     def grow(self, count: int = 1) -> None:
         """Have more children forked. Does not wait until they are there.

@@ -7,8 +7,8 @@ import threading
 
 from umbel_kernel.errors import PoolError
 
-_SINCE, _BEGUN, _VOID, _SOFT = range(4)
-_WORDS = 4
+_SINCE, _BEGUN, _VOID, _SOFT, _UNWANTED = range(5)
+_WORDS = 5
 
 SIZE = 64
 """Bytes a stamp takes: a cache line, so that children do not slow each other down."""
@@ -58,14 +58,15 @@ class Stamp:
     A child numbers the jobs that it reads from its socket 1, 2, 3, …, and so does the pool as it writes them. Each word
     of it has one writer:
 
-    ======  ======  =================================================
-    word    writer  meaning
-    ======  ======  =================================================
-    since   child   monotonic time at which the last job begun began
-    begun   child   number of the last job begun
-    void    pool    jobs up to this number that have not begun must not
-    soft    pool    number of the job whose soft limit is up
-    ======  ======  =================================================
+    ========  ======  =================================================
+    word      writer  meaning
+    ========  ======  =================================================
+    since     child   monotonic time at which the last job begun began
+    begun     child   number of the last job begun
+    void      pool    jobs up to this number that have not begun must not
+    soft      pool    number of the job whose soft limit is up
+    unwanted  pool    number of the last job that nobody wants any more
+    ========  ======  =================================================
 
     Whether a job is begun or taken back is decided as in Dekker's algorithm: the child writes ``begun`` and then reads
     ``void``; the pool writes ``void`` and then reads ``begun``; each side has a full memory barrier between its write
@@ -113,6 +114,15 @@ class Stamp:
     @soft.setter
     def soft(self, number: int) -> None:
         self.words[_SOFT] = number
+
+    @property
+    def unwanted(self) -> int:
+        """Number of the last job that nobody wants any more."""
+        return self.words[_UNWANTED]
+
+    @unwanted.setter
+    def unwanted(self, number: int) -> None:
+        self.words[_UNWANTED] = number
 
     def fence(self) -> None:
         """A full memory barrier: taking and freeing a lock is an atomic read-modify-write on every platform."""

@@ -55,8 +55,8 @@ PATIENCE = 120.0
 class Fleet:
     """A worker that is killed, one that is left alone, and what the bodies have noted."""
 
-    def __init__(self, broker: str, store: Any, notes: str, folder: Path, options: dict[str, Any]) -> None:
-        self.store, backend = store, store.url
+    def __init__(self, broker: str, store: Any, notes: str, folder: Path, options: dict[str, Any], pool: str) -> None:
+        self.store, backend, self.pool = store, store.url, pool
         self.queue = f"test-chords-{uuid()}"
         self.folder = folder
         text = MODULE.format(broker=broker, backend=backend, notes=notes, queue=self.queue, options=options)
@@ -67,7 +67,7 @@ class Fleet:
         self.victim: subprocess.Popen[bytes] | None = None
         self.survivor: subprocess.Popen[bytes] | None = None
         self.chance = random.Random(20)
-        self.kills = {"child": 0, "worker": 0}
+        self.kills = {"child": 0, "worker": 0} if pool == "prefork" else {"worker": 0}
 
     def start(self, name: str, queue: str, *options: str) -> subprocess.Popen[bytes]:
         """Start a worker."""
@@ -79,7 +79,7 @@ class Fleet:
 
     def start_victim(self) -> None:
         """Start, again, the worker that is killed."""
-        self.victim = self.start("victim", self.queue, "-P", "prefork", "-c", "4")
+        self.victim = self.start("victim", self.queue, "-P", self.pool, "-c", "4")
 
     def send(self, chords: int, members: int, seconds: float, bodies: str) -> list[Any]:
         """Send chords whose members take up to so long. Returns the results of the bodies."""
@@ -110,7 +110,8 @@ class Fleet:
         self.start_victim()
 
     def torment(self, results: list[Any], *, every: float, attacks: int) -> None:
-        """Kill at random until all bodies have ended: children mostly, and each eighth time the whole worker."""
+        """Kill at random until all bodies have ended: children mostly, where there are any, and each eighth time the
+        whole worker."""
         end, attack = time.monotonic() + PATIENCE, 0
         self.work(results, end)
         while (ended := sum(result.ready() for result in results)) < len(results):
@@ -119,7 +120,7 @@ class Fleet:
             attack += 1
             if attack > attacks:
                 continue
-            if attack % 8 == 2:
+            if attack % 8 == 2 or "child" not in self.kills:
                 self.kill_worker()
                 self.work(results, end)
             else:
@@ -154,10 +155,11 @@ class Fleet:
 
 @pytest.fixture
 def fleet(request: Any, start_redis: Callable[..., Any], tmp_path: Path) -> Iterator[Fleet]:
-    """A fleet on the broker that the test is for."""
+    """A fleet on the broker that the test is for, with the pool that it is for."""
+    on, _, pool = request.param.partition(" ")
     store, notes = start_redis("--appendonly", "yes"), start_redis()
-    broker = store.url if request.param == "redis" else request.getfixturevalue("amqp_url")
-    made = Fleet(broker, store, notes.url, tmp_path, {"lease": 2.0} if request.param == "redis" else {})
+    broker = store.url if on == "redis" else request.getfixturevalue("amqp_url")
+    made = Fleet(broker, store, notes.url, tmp_path, {"lease": 2.0} if on == "redis" else {}, pool or "prefork")
     yield made
     made.close()
 
@@ -165,6 +167,18 @@ def fleet(request: Any, start_redis: Callable[..., Any], tmp_path: Path) -> Iter
 @pytest.mark.parametrize("fleet", ["redis", "amqp"], indirect=True)
 def test_every_body_runs_once_while_processes_are_killed(fleet: Fleet) -> None:
     check_apart(fleet, chords=10, members=10, seconds=0.06, every=0.15, attacks=6)
+
+
+@pytest.mark.parametrize("fleet", ["redis threads"], indirect=True)
+def test_every_body_runs_once_while_workers_with_threads_are_killed(fleet: Fleet) -> None:
+    check_apart(fleet, chords=10, members=10, seconds=0.06, every=0.3, attacks=2)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("fleet", ["redis threads", "amqp threads"], indirect=True)
+def test_every_body_of_many_runs_once_while_workers_with_threads_are_killed(fleet: Fleet) -> None:
+    check_apart(fleet, chords=50, members=20, seconds=0.1, every=0.6, attacks=10)
 
 
 @pytest.mark.slow
@@ -209,7 +223,7 @@ def test_a_body_that_is_killed_runs_again_and_none_other_does(fleet: Fleet) -> N
 
 @pytest.mark.slow
 @pytest.mark.timeout(200)
-@pytest.mark.parametrize("fleet", ["redis", "amqp"], indirect=True)
+@pytest.mark.parametrize("fleet", ["redis", "amqp", "redis threads"], indirect=True)
 def test_chords_wait_for_a_store_that_is_away(fleet: Fleet) -> None:
     bodies = f"{fleet.queue}.bodies"
     results = fleet.send(20, 20, 0.1, bodies)

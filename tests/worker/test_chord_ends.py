@@ -115,14 +115,14 @@ def test_a_lost_member_is_counted_as_soon_as_the_store_is_there(made: Any, monke
     job = made.pool.begin()
     made.turn()
     backend = made.app.load_backend()
-    real, away = backend.chord_part, OperationalError("the store is away")
+    real, away = backend.chord_parts, OperationalError("the store is away")
 
     def part(*args: Any, **named: Any) -> Any:
         if away is not None:
             raise away
         return real(*args, **named)
 
-    monkeypatch.setattr(backend, "chord_part", part)
+    monkeypatch.setattr(backend, "chord_parts", part)
     made.pool.end(job, made.app, error=WorkerLostError("killed"))
     made.turn()
     assert (result.state, made.held) == ("PENDING", 1)

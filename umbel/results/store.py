@@ -20,7 +20,7 @@ from umbel.results.from_tuple import result_from_tuple
 from umbel.results.watch import Watch
 from umbel.wire.failure import decode_exception, encode_exception
 from umbel.wire.result_document import COMPRESSED, JSON, ResultDocument, encode, loads
-from umbel_kernel.errors import NotSupported
+from umbel_kernel.errors import BackendError, NotSupported
 from umbel_kernel.spi.backend import Backend, BackendCapability, ChordPart, Record
 
 _EXCEPTION_STATES = states.EXCEPTION_STATES
@@ -368,19 +368,15 @@ class ResultStore:
         *,
         run: str | None = None,
         fence: int = 0,
-    ) -> list[tuple[str, str, Any]] | None:
-        """Count one member of a chord's header.
-
-        Returns the id, the state and the result of every member in order, errors decoded, to the caller whose part made
-        the header complete, and to the same member when it comes again before ``end_chord``; None to all others.
+    ) -> ChordPart:
+        """One member of a chord's header that has ended, to be counted by ``count_parts``.
 
         Args:
             run: a name of this report, the same when it is repeated; by default one that nobody has.
             fence: which run of the member it is, as in ``Record``.
 
         Raises:
-            ContentError: the result cannot be serialised, or that of another member cannot be read.
-            NotSupported: the backend counts no chords.
+            EncodeError: the result cannot be serialised.
         """
         settings = self._settings
         if isinstance(result, BaseException):
@@ -389,12 +385,32 @@ class ResultStore:
             result = result.as_tuple()
         # The form is that of Celery's own chord parts in Redis.
         body, _, _ = self.app.content.dumps([1, task_id, state, result], settings.serializer)
-        part = ChordPart(group_id, index, size, task_id, state, body, settings.chord_expires, run or uuid(), fence)
-        parts = self.backend.chord_part(part)
-        if parts is None:
+        return ChordPart(group_id, index, size, task_id, state, body, settings.chord_expires, run or uuid(), fence)
+
+    def count_parts(self, parts: Sequence[ChordPart]) -> list[bool]:
+        """Count members that have ended. Whether each is to end its chord: one is, which made the header complete, and
+        the same member when it comes again before ``end_chord``.
+
+        Raises:
+            NotSupported: the backend counts no chords.
+        """
+        return self.backend.chord_parts(parts)
+
+    def chord_results(self, part: ChordPart) -> list[tuple[str, str, Any]] | None:
+        """The id, the state and the result of every member in order, errors decoded, for the member that is to end the
+        chord; None when another one is by now, or the chord has ended.
+
+        Raises:
+            ContentError: the result of a member cannot be read.
+            BackendError: some are gone.
+        """
+        bodies = self.backend.chord_bodies(part)
+        if bodies is None:
             return None
+        if len(bodies) < part.size:
+            raise BackendError(f"of {part.size} members that were counted, {len(bodies)} are there")
         ended = []
-        for each in parts:
+        for each in bodies:
             _, member, member_state, value = self._loads(each)
             if member_state in _EXCEPTION_STATES:
                 value = decode_exception(value)

@@ -15,6 +15,7 @@ from umbel.model.brief import brief
 from umbel.model.exceptions import InvalidTaskError, NotRegistered
 from umbel.wire.headers import check_headers, is_plain
 from umbel.wire.inbound import upgrade
+from umbel.worker.chords import PARTS
 from umbel.worker.held import Held, Plan, fence
 from umbel.worker.revoked import Revoked
 from umbel_kernel.errors import ContentError, ContentTooLarge
@@ -45,6 +46,7 @@ class Dispatch:
         soft: the worker's soft time limit in seconds, for tasks without one.
         hard: likewise the hard one.
         check_limits: called with the name and the job of each task that has a time limit.
+        gathers: whether jobs run in this process, so that the worker counts what they are of chords.
         now: the time, UTC.
     """
 
@@ -56,6 +58,7 @@ class Dispatch:
         soft: float | None = None,
         hard: float | None = None,
         check_limits: Callable[[str, Job], None] | None = None,
+        gathers: bool = False,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._app = app
@@ -63,6 +66,7 @@ class Dispatch:
         self._soft = soft
         self._hard = hard
         self._check_limits = check_limits
+        self._gathers = gathers
         self._now = now
         self._plans: dict[str, Plan] = {}
         self._ids = itertools.count(1)
@@ -142,7 +146,7 @@ class Dispatch:
     def _hold(self, delivery: Delivery, source: Delivery, plan: Plan, until: datetime | None, limits: Any) -> Held:
         headers = source.headers
         hard, soft = limits or (None, None)
-        context = {
+        context: dict[str, Any] = {
             "delivery_info": {
                 "exchange": delivery.exchange,
                 "routing_key": delivery.routing_key or delivery.queue,
@@ -153,6 +157,8 @@ class Dispatch:
             "correlation_id": delivery.correlation_id,
             "delivery_fence": fence(headers, delivery.delivery_count),
         }
+        if self._gathers and headers.get("group"):
+            context[PARTS] = []
         job = Job(
             next(self._ids),
             source.body,

@@ -16,6 +16,7 @@ from umbel.app.outcome import TaskOutcome, Verdict
 from umbel.model import signals
 from umbel.model.brief import brief
 from umbel.model.exceptions import TaskRevokedError
+from umbel.worker.chords import PARTS
 from umbel.worker.dispatch import Dispatch, Fate
 from umbel.worker.held import Held, Identity
 from umbel.worker.holds import Holds
@@ -87,6 +88,7 @@ class Loop:
         self.pool = pool
         self.dispatch = dispatch
         self.settling = settling
+        settling.chords.wake = self.wake
         self.shutdown = shutdown
         self.refusing = refusing
         self.lost = lost
@@ -287,7 +289,7 @@ class Loop:
             self.lost.settle(held, outcome.error)
             return
         packed = outcome.value
-        if packed[5] == _ACK and packed[6] is packed[7] is None:
+        if packed[5] == _ACK and packed[6] is packed[7] is None and PARTS not in held.job.context:
             self.pace.ended(packed[3])
             (self.settling.ack if held.plan.late else self.settling.ack_start)(held)
             return
@@ -316,7 +318,8 @@ class Loop:
         for delivery in deliveries:
             if delivery.redelivered:
                 if here is None:
-                    here = {held.identity: held for held in (*self.later.values(), *ready, *self.running.values())}
+                    others = (*self.later.values(), *ready, *self.running.values(), *self.settling.chords.held)
+                    here = {held.identity: held for held in others}
                 if self.holds.knows(delivery, here):
                     continue
             try:
@@ -432,7 +435,7 @@ class Loop:
             if self.idle:
                 break
             timeout = self._timeout(due)
-            if not (self.running or self.ready):
+            if not (self.running or self.ready or self.settling.chords.under_way):
                 now = monotonic()
                 end = end or now + PATIENCE
                 if now >= end:

@@ -1,7 +1,8 @@
 """Settling: what follows from tasks that started or ended, done in batches and in the one safe order.
 
-First the messages that follow from a task are published, then its result is stored, and only then is
-its own message acknowledged. So a crash in between repeats a step and never loses one.
+First the messages that follow from a task are published, then it is counted for the chord that it is a member of and
+its result is stored, and only then is its own message acknowledged; that of the member that made a chord's header
+complete, when what follows from the chord is published. So a crash in between repeats a step and never loses one.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from umbel.app.outcome import TaskOutcome, Verdict
 from umbel.app.publisher import BATCH
 from umbel.model import states
 from umbel.model.brief import brief
+from umbel.worker.chords import Chords, Member
 from umbel.worker.held import Held, Identity, identity, tell_refused
 from umbel.worker.postponed import Postponed
 from umbel_kernel.errors import OperationalError, PublishError
@@ -27,6 +29,7 @@ from umbel_kernel.spi.message import Delivery
 logger = logging.getLogger("umbel.worker.settling")
 
 _REMEMBERED = 10_000
+_LAST_ENDS = 2.0
 
 
 class Settling:
@@ -47,6 +50,7 @@ class Settling:
         self._outgoing: list[Outgoing] = []
         self._ends: list[tuple[str, str]] = []
         self._deferred: deque[Callable[[], None]] = deque()
+        self.chords = Chords(app)
         self._records: list[Record] = []
         self._acks: list[Held | _Bare] = []
         self._started: list[Held] = []
@@ -61,7 +65,7 @@ class Settling:
 
     def __len__(self) -> int:
         handing = max(len(self._outgoing), len(self._records), len(self._ends), len(self._deferred))
-        return max(handing, len(self._acks) + len(self._rejects) + len(self._requeues))
+        return max(handing, len(self.chords) + len(self._acks) + len(self._rejects) + len(self._requeues))
 
     def publish(self, outgoing: Iterable[Outgoing]) -> None:
         """Publish these at the next flush."""
@@ -108,11 +112,17 @@ class Settling:
             self._outgoing.extend(outcome.outgoing)
         if outcome.record is not None:
             self._records.append(outcome.record)
+        counts = self.chords.add(held, outcome)
         if held.acked:
             return
         held.outcome = outcome
         if self._former is not None:
             self._unsure.append(held)
+        if not (counts and held.plan.late):
+            self._acknowledge(held, outcome)
+
+    def _acknowledge(self, held: Held, outcome: TaskOutcome) -> None:
+        """Acknowledge, drop or give back the message of a task that has ended."""
         plan, verdict, delivery = held.plan, outcome.verdict, held.delivery
         if verdict is Verdict.REQUEUE and plan.late:
             held.acked = True
@@ -137,15 +147,16 @@ class Settling:
 
     def deliveries(self) -> list[Delivery]:
         """Every delivery that is still to be settled; safe to read from any thread."""
-        acks = [each.delivery for each in list(self._acks) if each.delivery is not None]
-        return [*acks, *list(self._rejects), *list(self._requeues)]
+        held = [*(each for each in self.chords.held if not each.acked), *list(self._acks)]
+        deliveries = [each.delivery for each in held if each.delivery is not None]
+        return [*deliveries, *list(self._rejects), *list(self._requeues)]
 
     def unsettled(self) -> str:
         """What waits, for people."""
         ids = [str(each.message.headers.get("id")) for each in self._outgoing] + [r.task_id for r in self._records]
         more = f" and {len(ids) - 20} more" if len(ids) > 20 else ""
         return (
-            f"{len(self._outgoing)} messages, {len(self._records)} results, "
+            f"{len(self._outgoing)} messages, {len(self._records)} results, {len(self.chords)} members of chords, "
             f"{len(self._acks) + len(self._rejects) + len(self._requeues)} acknowledgements; "
             f"of tasks: {', '.join(ids[:20]) or 'none'}{more}"
         )
@@ -159,7 +170,7 @@ class Settling:
     @property
     def _handing(self) -> bool:
         """Whether there is something for the broker or the store."""
-        return bool(self._outgoing or self._records or self._ends or self._deferred)
+        return bool(self._outgoing or self._records or self._ends or self._deferred or self.chords.waiting)
 
     def flush(self, *, force: bool = False) -> bool:
         """Do what was gathered. Returns whether nothing is left.
@@ -170,11 +181,13 @@ class Settling:
         Raises:
             OperationalError: the consumer's connection is lost.
         """
+        if self.chords.under_way:
+            self._take_ends()
         if self._unsure and self._former is not None and self._former.in_doubt:
             self._postpone()
         if not self._handing:
             self._settle_deliveries()
-            return True
+            return not self.chords.under_way
         if not force and self._pause and self._now() < self._not_before:
             self._ack_started()
             return False
@@ -186,23 +199,55 @@ class Settling:
                 self._publish()
             if self._ends:
                 self._end_chords()
+            for member in self.chords.count(self._uncounted):
+                if member.held.plan.late and not (member.held.acked or member.held.refused):
+                    self._acknowledge(member.held, member.outcome)
             if self._records:
                 self._store()
         except OperationalError as error:
-            self._pause = min(max(self._pause * 2, 0.2), 5.0)
-            self._not_before = self._now() + self._pause
-            logger.error(
-                "cannot hand over %d messages and %d results: %s; they are kept, trying again in %.1f seconds",
-                len(self._outgoing),
-                len(self._records),
-                error,
-                self._pause,
-            )
+            self._put_off(error)
             self._ack_started()
             return False
         self._pause = 0.0
+        self.chords.end()
         self._settle_deliveries()
-        return True
+        if force and self.chords.under_way and self.chords.join(_LAST_ENDS):
+            return self.flush(force=True)
+        return not self.chords.under_way
+
+    def _put_off(self, error: OperationalError) -> None:
+        """Try again after a pause."""
+        self._pause = min(max(self._pause * 2, 0.2), 5.0)
+        self._not_before = self._now() + self._pause
+        logger.error(
+            "cannot hand over %d messages and %d results: %s; they are kept, trying again in %.1f seconds",
+            len(self._outgoing),
+            len(self._records),
+            error,
+            self._pause,
+        )
+
+    def _uncounted(self, member: Member, error: Exception) -> None:
+        """A member whose part the store refuses has failed."""
+        if member.outcome.record is not None:
+            refusal = self._app.backend.record(member.held.task_id, states.FAILURE, error)
+            refusal.fence = member.outcome.record.fence
+            self._records = [record for record in self._records if record is not member.outcome.record] + [refusal]
+
+    def _take_ends(self) -> None:
+        """Take over what follows from chords, where it is made by now."""
+        for member in self.chords.take():
+            held = member.held
+            if member.error is not None:
+                self._put_off(member.error)
+            elif held.refused:
+                tell_refused(held)
+                self._outgoing += [each for each in member.outgoing if each.ends]
+            else:
+                ended = member.outcome
+                self.settle(held, TaskOutcome(
+                    ended.task_id, ended.name, ended.state, verdict=ended.verdict, outgoing=member.outgoing
+                ))  # fmt: skip
 
     def _publish(self) -> None:
         """Publish batch by batch, so that what one batch has handed over is not sent again with the next."""
@@ -347,7 +392,8 @@ class Settling:
         well, since others may have them by then.
         """
         self.consumer, self._former = None, consumer
-        self._unsure = [each for each in self._acks if isinstance(each, Held) and each.plan.late and each.outcome]
+        unsure = [*self._acks, *self.chords.held]
+        self._unsure = [each for each in unsure if isinstance(each, Held) and each.plan.late and each.outcome]
 
     def resume(self, consumer: Consumer) -> None:
         """There is a connection again, and what is not held any more is forgotten."""
@@ -381,6 +427,9 @@ class Settling:
                     self._remember(each.identity)
                 elif self._drop_outcome(each.outcome):
                     tell_refused(each)
+        for member in self.chords.lose(lambda held: held.delivery in gone, refuse=refuse):
+            self._drop_outcome(member.outcome)
+            tell_refused(member.held)
         for delivery in self._rejects:
             if delivery in gone and not refuse:
                 self._remember(identity(delivery.headers))
@@ -412,6 +461,8 @@ class Settling:
         self.consumer = None
         self._go_on()
         self._forget_deliveries()
+        for held in self.chords.held:
+            held.delivery = None
 
     def _remember(self, which: Identity | None) -> None:
         if which is not None:

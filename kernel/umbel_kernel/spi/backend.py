@@ -25,7 +25,7 @@ class BackendCapability(enum.StrEnum):
     PERSISTENT = "persistent"  # results outlive the store's own process
     SHARED = "shared"  # any process may fetch any result; without it only the one that published the task can
     GROUPS = "groups"
-    CHORDS = "chords"  # ``chord_part`` counts; without it the framework has to poll
+    CHORDS = "chords"  # ``chord_parts`` counts; without it the framework has to poll
     CHORD_GROWTH = "chord_growth"  # ``chord_add`` adds members to a header that is under way
     CHORD_SIZE = "chord_size"  # finds the size of a chord that a program of Celery's began; its parts say 0
     GROUP_URL = "group_url"  # several URLs with ``;`` between them name one group of servers, all in ``URL.raw``
@@ -153,19 +153,26 @@ class Backend(ABC):
         """Called before the first member of a header is sent, so that one that has ended and is sent again is counted
         anew. Default: nothing."""
 
-    def chord_part(self, part: ChordPart, *, timeout: float = 5.0) -> list[bytes] | None:
-        """Count one member by its index, so that one that ends twice counts once, with the part whose record ``store``
-        would keep. Only with ``CHORDS``.
+    def chord_parts(self, parts: Sequence[ChordPart], *, timeout: float = 5.0) -> list[bool]:
+        """Count members by their indexes, so that one that ends twice counts once, with the part whose record ``store``
+        would keep; one after the other, in one trip. Only with ``CHORDS``.
 
-        Returns the bodies of all members in the order of their indexes to one caller, whose part made the header
-        complete, and None to all others. Until ``chord_end`` is called they come again with a part of the same index,
-        since whoever had them may have died before it could publish what follows, and after ``CHORD_CLAIM`` seconds
-        with any part.
+        Returns for each whether it is its run's to end the chord. It is that of one part, which made the header
+        complete; until ``chord_end`` is called, also that of a part of the same index, since whoever was told may have
+        died before it could publish what follows; and after ``CHORD_CLAIM`` seconds that of any part.
+
+        Raises:
+            OperationalError: the store is away; all or some may be counted. Counting again is harmless.
         """
         self._refuse("counts no chords")
 
+    def chord_bodies(self, part: ChordPart, *, timeout: float = 5.0) -> list[bytes] | None:
+        """The bodies of all members in the order of their indexes, for the part whose run is to end the chord; None
+        when another run has been told to since, or the chord has ended. Only with ``CHORDS``."""
+        self._refuse("counts no chords")
+
     def chord_end(self, group_id: str, run: str, *, expires: float | None, timeout: float = 5.0) -> bool:
-        """Called with the ``ChordPart.run`` that was given the bodies: once what follows is published, and before it
+        """Called with the ``ChordPart.run`` that was told to end it: once what follows is published, and before it
         runs. Whether this run is the one that counts, which is the first that this is called for; so what was published
         twice runs once. The parts are dropped. Only with ``CHORDS``."""
         self._refuse("counts no chords")

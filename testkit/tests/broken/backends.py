@@ -112,11 +112,27 @@ class TestInventsRecords(BackendCase):
             return {task_id: Record(task_id, "PENDING", b"{}") for task_id in task_ids} | super().fetch(task_ids)
 
 
+class PartByPart(MemoryBackend):
+    """Counts by a method for one part, which the others break; it brings the bodies to who is to end the chord."""
+
+    def chord_parts(self, parts: Sequence[ChordPart], *, timeout: float = 5.0) -> list[bool]:
+        for part in parts:
+            answers[part.group_id, part.run] = self.chord_part(part)
+        return [answers[part.group_id, part.run] is not None for part in parts]
+
+    def chord_bodies(self, part: ChordPart, *, timeout: float = 5.0) -> list[bytes] | None:
+        return answers.get((part.group_id, part.run))
+
+    def chord_part(self, part: ChordPart) -> list[bytes] | None:
+        (mine,) = super().chord_parts([part])
+        return super().chord_bodies(part) if mine else None
+
+
 class TestCountsPartsTwice(BackendCase):
     must_fail = "test_a_part_that_ends_twice_counts_once"
 
-    class backend_class(MemoryBackend):
-        def chord_part(self, part: ChordPart, *, timeout: float = 5.0) -> list[bytes] | None:
+    class backend_class(PartByPart):
+        def chord_part(self, part: ChordPart) -> list[bytes] | None:
             with lock:
                 parts.setdefault(part.group_id, []).append(part.body)
                 return parts[part.group_id] if len(parts[part.group_id]) == part.size else None
@@ -125,8 +141,8 @@ class TestCountsPartsTwice(BackendCase):
 class TestCompletesForEverybodyAfter(BackendCase):
     must_fail = "test_parts_after_the_end_bring_nothing"
 
-    class backend_class(MemoryBackend):
-        def chord_part(self, part: ChordPart, *, timeout: float = 5.0) -> list[bytes] | None:
+    class backend_class(PartByPart):
+        def chord_part(self, part: ChordPart) -> list[bytes] | None:
             with lock:
                 by_index = indexed.setdefault(part.group_id, {})
                 by_index[part.index] = part.body
@@ -136,8 +152,8 @@ class TestCompletesForEverybodyAfter(BackendCase):
 class TestBringsPartsInOrderOfArrival(BackendCase):
     must_fail = "test_the_last_part_brings_all_in_order"
 
-    class backend_class(MemoryBackend):
-        def chord_part(self, part: ChordPart, *, timeout: float = 5.0) -> list[bytes] | None:
+    class backend_class(PartByPart):
+        def chord_part(self, part: ChordPart) -> list[bytes] | None:
             found = super().chord_part(part)
             with lock:
                 arrived = parts.setdefault(part.group_id, [])
@@ -148,8 +164,8 @@ class TestBringsPartsInOrderOfArrival(BackendCase):
 class TestCountsWithoutALock(BackendCase):
     must_fail = "test_exactly_one_caller_of_many_threads_completes"
 
-    class backend_class(MemoryBackend):
-        def chord_part(self, part: ChordPart, *, timeout: float = 5.0) -> list[bytes] | None:
+    class backend_class(PartByPart):
+        def chord_part(self, part: ChordPart) -> list[bytes] | None:
             by_index = indexed.setdefault(part.group_id, {})
             if len(by_index) >= part.size:
                 return None
@@ -161,8 +177,8 @@ class TestCountsWithoutALock(BackendCase):
 class TestForgetsWhoCompleted(BackendCase):
     must_fail = "test_the_last_member_brings_all_again_until_the_end"
 
-    class backend_class(MemoryBackend):
-        def chord_part(self, part: ChordPart, *, timeout: float = 5.0) -> list[bytes] | None:
+    class backend_class(PartByPart):
+        def chord_part(self, part: ChordPart) -> list[bytes] | None:
             found = super().chord_part(part)
             with lock:
                 first = part.group_id not in told
@@ -173,12 +189,30 @@ class TestForgetsWhoCompleted(BackendCase):
 class TestBringsAllToAnyMemberUntilTheEnd(BackendCase):
     must_fail = "test_the_last_member_brings_all_again_until_the_end"
 
-    class backend_class(MemoryBackend):
-        def chord_part(self, part: ChordPart, *, timeout: float = 5.0) -> list[bytes] | None:
+    class backend_class(PartByPart):
+        def chord_part(self, part: ChordPart) -> list[bytes] | None:
             chord = self._store.chords.get(part.group_id, 0)
             if chord is not None:
                 chord.claim = None
             return super().chord_part(part)
+
+
+class TestTellsOnlyTheLastOfABatch(BackendCase):
+    must_fail = "test_parts_in_one_batch_count_as_one_after_the_other"
+
+    class backend_class(MemoryBackend):
+        def chord_parts(self, parts: Sequence[ChordPart], *, timeout: float = 5.0) -> list[bool]:
+            told = super().chord_parts(parts)
+            return [False] * (len(parts) - 1) + told[-1:]
+
+
+class TestGivesTheBodiesToAnybody(BackendCase):
+    must_fail = "test_bodies_are_for_the_run_that_was_told_last_until_the_end"
+
+    class backend_class(MemoryBackend):
+        def chord_bodies(self, part: ChordPart, *, timeout: float = 5.0) -> list[bytes] | None:
+            chord = self._store.chords.get(part.group_id, 0)
+            return None if chord is None else [chord.parts[index].body for index in sorted(chord.parts)]
 
 
 class TestLetsEveryRunCount(BackendCase):
@@ -201,8 +235,8 @@ class TestNeverCountsAnew(BackendCase):
 class TestKeepsTheLastRunOfAMember(BackendCase):
     must_fail = "test_of_two_runs_of_a_member_that_counts_which_the_store_keeps"
 
-    class backend_class(MemoryBackend):
-        def chord_part(self, part: ChordPart, *, timeout: float = 5.0) -> list[bytes] | None:
+    class backend_class(PartByPart):
+        def chord_part(self, part: ChordPart) -> list[bytes] | None:
             chord = self._store.chords.get(part.group_id, 0)
             if chord is not None and chord.claim is None:
                 chord.parts.pop(part.index, None)
@@ -220,6 +254,7 @@ class TestAddsAMemberTwice(BackendCase):
 
 
 told: set[str] = set()
+answers: dict[tuple[str, str], list[bytes] | None] = {}
 parts: dict[str, list[bytes]] = {}
 indexed: dict[str, dict[int, bytes]] = {}
 

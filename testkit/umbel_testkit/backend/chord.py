@@ -42,6 +42,12 @@ class ChordSuite(BackendCase):
         return replace(part, run=str(uuid.uuid4()), **changes)
 
     @staticmethod
+    def count(backend: Backend, part: ChordPart) -> list[bytes] | None:
+        """Count one part; the bodies of all when it is its run's to end the chord."""
+        (mine,) = backend.chord_parts([part])
+        return backend.chord_bodies(part) if mine else None
+
+    @staticmethod
     def end(backend: Backend, part: ChordPart) -> bool:
         """Say that what follows the header was published by the run of this part."""
         return backend.chord_end(part.group_id, part.run, expires=600.0)
@@ -49,52 +55,81 @@ class ChordSuite(BackendCase):
     def test_a_header_of_one(self, writer: Backend) -> None:
         self.need(writer, BackendCapability.CHORDS)
         (part,) = self.parts(1)
-        assert writer.chord_part(part) == [part.body]
+        assert self.count(writer, part) == [part.body]
         assert self.end(writer, part)
-        assert writer.chord_part(part) is None
+        assert self.count(writer, part) is None
 
     def test_the_last_part_brings_all_in_order(self, writer: Backend) -> None:
         self.need(writer, BackendCapability.CHORDS)
         parts = self.parts(12)
         ended = parts[:]
         random.Random(5).shuffle(ended)
-        assert [writer.chord_part(part) for part in ended[:-1]] == [None] * 11
-        assert writer.chord_part(ended[-1]) == self.bodies(parts)
+        assert [self.count(writer, part) for part in ended[:-1]] == [None] * 11
+        assert self.count(writer, ended[-1]) == self.bodies(parts)
+
+    def test_parts_in_one_batch_count_as_one_after_the_other(self, writer: Backend) -> None:
+        self.need(writer, BackendCapability.CHORDS)
+        first, second, third = self.parts(3), self.parts(2), self.parts(1)
+        batch = [first[0], second[1], first[2], first[0], second[0], third[0], second[1], first[1], first[0]]
+        told = [False, False, False, False, True, True, False, True, False]
+        assert writer.chord_parts([]) == []
+        assert writer.chord_parts(batch) == told
+        assert writer.chord_parts(batch) == told, "a batch that is repeated is told the same"
+        assert [writer.chord_bodies(part) for part in (first[1], second[0], third[0])] == [
+            self.bodies(parts) for parts in (first, second, third)
+        ]
+
+    def test_a_batch_of_many_parts(self, writer: Backend) -> None:
+        self.need(writer, BackendCapability.CHORDS)
+        parts = self.parts(1200)
+        assert writer.chord_parts(parts) == [False] * 1199 + [True]
+        assert writer.chord_bodies(parts[-1]) == self.bodies(parts)
+
+    def test_bodies_are_for_the_run_that_was_told_last_until_the_end(self, writer: Backend, reader: Backend) -> None:
+        self.need(writer, BackendCapability.CHORDS)
+        parts = self.parts(2)
+        assert writer.chord_parts(parts) == [False, True]
+        assert [reader.chord_bodies(part) for part in parts] == [None, self.bodies(parts)]
+        second = self.again(parts[1])
+        assert reader.chord_parts([second]) == [True]
+        assert [writer.chord_bodies(part) for part in (parts[1], second)] == [None, self.bodies(parts)]
+        assert self.end(reader, second)
+        assert [writer.chord_bodies(part) for part in (*parts, second)] == [None] * 3
 
     def test_a_part_that_ends_twice_counts_once(self, writer: Backend) -> None:
         self.need(writer, BackendCapability.CHORDS)
         parts = self.parts(3)
-        assert [writer.chord_part(part) for part in (parts[0], parts[0], parts[2], parts[0])] == [None] * 4
-        assert writer.chord_part(parts[1]) == self.bodies(parts)
+        assert [self.count(writer, part) for part in (parts[0], parts[0], parts[2], parts[0])] == [None] * 4
+        assert self.count(writer, parts[1]) == self.bodies(parts)
 
     def test_parts_after_the_end_bring_nothing(self, writer: Backend) -> None:
         self.need(writer, BackendCapability.CHORDS)
         parts = self.parts(3)
-        assert [writer.chord_part(part) is None for part in parts] == [True, True, False]
+        assert [self.count(writer, part) is None for part in parts] == [True, True, False]
         assert self.end(writer, parts[2])
-        assert [writer.chord_part(part) for part in parts * 2] == [None] * 6
-        assert [writer.chord_part(self.again(part)) for part in parts] == [None] * 3
+        assert [self.count(writer, part) for part in parts * 2] == [None] * 6
+        assert [self.count(writer, self.again(part)) for part in parts] == [None] * 3
 
     def test_the_last_member_brings_all_again_until_the_end(self, writer: Backend, reader: Backend) -> None:
         self.need(writer, BackendCapability.CHORDS)
         parts = self.parts(3)
-        assert [writer.chord_part(part) is None for part in parts] == [True, True, False]
-        assert reader.chord_part(self.again(parts[2])) == self.bodies(parts)
-        assert reader.chord_part(self.again(parts[2], body=b"another", fence=7)) == self.bodies(parts)
-        assert [reader.chord_part(self.again(part)) for part in parts[:2]] == [None] * 2
+        assert [self.count(writer, part) is None for part in parts] == [True, True, False]
+        assert self.count(reader, self.again(parts[2])) == self.bodies(parts)
+        assert self.count(reader, self.again(parts[2], body=b"another", fence=7)) == self.bodies(parts)
+        assert [self.count(reader, self.again(part)) for part in parts[:2]] == [None] * 2
 
     def test_the_same_run_is_told_the_same_again(self, writer: Backend) -> None:
         self.need(writer, BackendCapability.CHORDS)
         parts = self.parts(2)
-        assert writer.chord_part(parts[0]) is None
-        assert writer.chord_part(parts[0]) is None
-        assert [writer.chord_part(parts[1]) for _ in range(2)] == [self.bodies(parts)] * 2
+        assert self.count(writer, parts[0]) is None
+        assert self.count(writer, parts[0]) is None
+        assert [self.count(writer, parts[1]) for _ in range(2)] == [self.bodies(parts)] * 2
 
     def test_one_run_counts(self, writer: Backend, reader: Backend) -> None:
         self.need(writer, BackendCapability.CHORDS)
         (part,) = self.parts(1)
         second = self.again(part)
-        assert writer.chord_part(part) == reader.chord_part(second) == [part.body]
+        assert self.count(writer, part) == self.count(reader, second) == [part.body]
         assert [self.end(backend, each) for backend in (reader, writer) for each in (second, part, second)] == [
             True, False, True, True, False, True,
         ]  # fmt: skip
@@ -105,7 +140,7 @@ class ChordSuite(BackendCase):
         for _ in range(2):
             writer.begin_chord(parts[0].group_id, 2, expires=600.0)
             mine = [self.again(part) for part in parts]
-            assert [writer.chord_part(part) for part in mine] == [None, self.bodies(parts)]
+            assert [self.count(writer, part) for part in mine] == [None, self.bodies(parts)]
             assert self.end(writer, mine[1])
 
     @pytest.mark.parametrize(
@@ -127,21 +162,21 @@ class ChordSuite(BackendCase):
             self.again(member, state=state, fence=fence, body=b"%s %d" % (state.encode(), fence))
             for state, fence in (first, second)
         ]
-        assert [writer.chord_part(run) for run in runs] == [None, None]
-        assert writer.chord_part(other) == [runs[kept].body, other.body]
+        assert [self.count(writer, run) for run in runs] == [None, None]
+        assert self.count(writer, other) == [runs[kept].body, other.body]
 
     def test_chords_are_kept_apart(self, writer: Backend) -> None:
         self.need(writer, BackendCapability.CHORDS)
         first, second = self.parts(2), self.parts(2)
-        assert writer.chord_part(first[0]) is None
-        assert writer.chord_part(second[1]) is None
-        assert writer.chord_part(second[0]) == self.bodies(second)
-        assert writer.chord_part(first[1]) == self.bodies(first)
+        assert self.count(writer, first[0]) is None
+        assert self.count(writer, second[1]) is None
+        assert self.count(writer, second[0]) == self.bodies(second)
+        assert self.count(writer, first[1]) == self.bodies(first)
 
     def test_a_large_header(self, writer: Backend) -> None:
         self.need(writer, BackendCapability.CHORDS)
         parts = self.parts(300)
-        found = [writer.chord_part(part) for part in parts]
+        found = [self.count(writer, part) for part in parts]
         assert found == [None] * 299 + [self.bodies(parts)]
 
     @pytest.mark.parametrize("objects", [1, 8], ids=["one backend", "a backend a thread"])
@@ -158,7 +193,7 @@ class ChordSuite(BackendCase):
                 mine = [parts[number], parts[number + 8], self.again(parts[(number + 1) % 8])]
                 mine.append(self.again(parts[(number + 3) % 16]))
                 random.Random(turn * 8 + number).shuffle(mine)
-                return lambda: [(part, backend.chord_part(part)) for part in mine]
+                return lambda: [(part, self.count(backend, part)) for part in mine]
 
             found = together([worker(number) for number in range(8)], within=self.patience * 2)
             told = [(part, bodies) for answers in found for part, bodies in answers if bodies is not None]
@@ -178,11 +213,11 @@ class ChordSuite(BackendCase):
         def add(backend: Backend, member: str) -> int | None:
             return backend.chord_add(group_id, 2, member, expires=600.0)
 
-        assert writer.chord_part(parts[0]) is None
+        assert self.count(writer, parts[0]) is None
         assert [add(writer, "a"), add(reader, "b"), add(reader, "a")] == [2, 3, 2]
         added = [self.again(parts[0], index=index, task_id=str(index), body=b"%d" % index) for index in (3, 2)]
-        assert [writer.chord_part(part) for part in (added[0], parts[1])] == [None, None]
-        assert reader.chord_part(added[1]) == [*self.bodies(parts), b"2", b"3"]
+        assert [self.count(writer, part) for part in (added[0], parts[1])] == [None, None]
+        assert self.count(reader, added[1]) == [*self.bodies(parts), b"2", b"3"]
         assert add(writer, "late") is None
         assert self.end(writer, added[1])
         assert add(writer, "late") is None
@@ -198,6 +233,8 @@ class ChordSuite(BackendCase):
             pytest.skip(f"{type(writer).__name__} declares CHORDS")
         (part,) = self.parts(1)
         with pytest.raises(NotSupported):
-            writer.chord_part(part)
+            writer.chord_parts([part])
+        with pytest.raises(NotSupported):
+            writer.chord_bodies(part)
         with pytest.raises(NotSupported):
             self.end(writer, part)

@@ -43,6 +43,7 @@ class Loop(Step):
                 soft=options.soft_time_limit,
                 hard=options.time_limit,
                 check_limits=limits if limits.needed else None,
+                gathers=PoolCapability.PROCESSES not in context.pool.capabilities,
             ),
             settling=settling,
             shutdown=worker.shutdown,

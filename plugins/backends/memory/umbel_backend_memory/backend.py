@@ -124,10 +124,16 @@ class MemoryBackend(Backend):
             if chord is not None and chord.ended is not None:
                 self._store.chords.drop(group_id)
 
-    def chord_part(self, part: ChordPart, *, timeout: float = 5.0) -> list[bytes] | None:
-        """See ``Backend.chord_part``."""
+    def chord_parts(self, parts: Sequence[ChordPart], *, timeout: float = 5.0) -> list[bool]:
+        """See ``Backend.chord_parts``."""
+        now = self._clock.monotonic()
         with self._store.lock:
-            return self._chord(part.group_id, part.expires).count(part, self._clock.monotonic())
+            return [self._chord(part.group_id, part.expires).count(part, now) for part in parts]
+
+    def chord_bodies(self, part: ChordPart, *, timeout: float = 5.0) -> list[bytes] | None:
+        """See ``Backend.chord_bodies``."""
+        with self._store.lock:
+            return self._chord(part.group_id, part.expires).bodies(part.run)
 
     def chord_end(self, group_id: str, run: str, *, expires: float | None, timeout: float = 5.0) -> bool:
         """See ``Backend.chord_end``."""

@@ -31,19 +31,25 @@ class Chord:
     claim: tuple[int, str, float] | None = None
     ended: str | None = None
 
-    def count(self, part: ChordPart, now: float) -> list[bytes] | None:
-        """Count a part; the bodies of all, when they are its to have."""
+    def count(self, part: ChordPart, now: float) -> bool:
+        """Count a part; whether it is its run's to end the chord."""
         if self.ended is not None:
-            return None
+            return False
         if self.claim is None:
             kept = self.parts.get(part.index)
             if kept is None or (kept.fence <= part.fence and (kept.state != "SUCCESS" or part.state == "SUCCESS")):
                 self.parts[part.index] = replace(part)
             if len(self.parts) < part.size + len(self.added):
-                return None
+                return False
         elif part.index != self.claim[0] and part.run != self.claim[1] and now < self.claim[2]:
-            return None
+            return False
         self.claim = (part.index, part.run, now + CHORD_CLAIM)
+        return True
+
+    def bodies(self, run: str) -> list[bytes] | None:
+        """The bodies of all, if they are this run's to have."""
+        if self.ended is not None or self.claim is None or self.claim[1] != run:
+            return None
         return [self.parts[index].body for index in sorted(self.parts)]
 
     def add(self, size: int, member: str) -> int | None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from umbel_backend_redis.address import address_of
-from umbel_backend_redis.scripts import ALL, CHORD, CHORD_ADD, CHORD_END, STORE
+from umbel_backend_redis.scripts import ALL, CHORD, CHORD_ADD, CHORD_BODIES, CHORD_END, STORE
 from umbel_backend_redis.settings import SETTINGS
 from umbel_backend_redis.subscriber import Subscriber
 from umbel_client_redis import Link, Lost
@@ -129,37 +129,54 @@ class RedisBackend(Backend):
         parts, the run that counts, and members that were added."""
         return tuple(f"{self._group_prefix}{group_id}.{kind}" for kind in "jtsdcfea")
 
-    def chord_part(self, part: ChordPart, *, timeout: float = 5.0) -> list[bytes] | None:
-        """See ``Backend.chord_part``. When the connection breaks under it, it asks again and gets the same answer."""
-        member = f"{part.task_id}:{part.index}"
-        command = script(
-            CHORD, self._chord_keys(part.group_id),
-            part.index, part.body, part.size, _life(part.expires), part.run, member,
-            int(part.state == "SUCCESS"), part.fence, _milliseconds(CHORD_CLAIM), self._ordered,
-        )  # fmt: skip
-        bodies: list[bytes] | None = self._call_again(command, timeout)
+    def chord_parts(self, parts: Sequence[ChordPart], *, timeout: float = 5.0) -> list[bool]:
+        """See ``Backend.chord_parts``. Parts of one header are counted in one step. When the connection breaks under
+        it, it asks again and gets the same answer."""
+        answers = [False] * len(parts)
+        for start in range(0, len(parts), _AT_ONCE):
+            headers: dict[tuple[str, int, float | None], list[int]] = {}
+            for at, part in enumerate(parts[start : start + _AT_ONCE], start):
+                headers.setdefault((part.group_id, part.size, part.expires), []).append(at)
+            commands = []
+            for (group_id, size, expires), places in headers.items():
+                arguments: list[Any] = [size, _life(expires), _milliseconds(CHORD_CLAIM), self._ordered]
+                for part in (parts[at] for at in places):
+                    success = int(part.state == "SUCCESS")
+                    member = f"{part.task_id}:{part.index}"
+                    arguments += (part.index, part.body, part.run, member, success, part.fence)
+                commands.append(script(CHORD, self._chord_keys(group_id), *arguments))
+            for places, told in zip(headers.values(), self._call_again(commands, timeout), strict=True):
+                for at, mine in zip(places, told, strict=True):
+                    answers[at] = bool(mine)
+        return answers
+
+    def chord_bodies(self, part: ChordPart, *, timeout: float = 5.0) -> list[bytes] | None:
+        """See ``Backend.chord_bodies``."""
+        arguments = (part.run, part.index, _milliseconds(CHORD_CLAIM), self._ordered)
+        command = script(CHORD_BODIES, self._chord_keys(part.group_id), *arguments)
+        bodies: list[bytes] | None = self._call_again([command], timeout)[0]
         return bodies
 
     def chord_end(self, group_id: str, run: str, *, expires: float | None, timeout: float = 5.0) -> bool:
         """See ``Backend.chord_end``."""
         command = script(CHORD_END, self._chord_keys(group_id), run, _life(expires))
-        return bool(self._call_again(command, timeout))
+        return bool(self._call_again([command], timeout)[0])
 
     def chord_add(
         self, group_id: str, size: int, member: str, *, expires: float | None, timeout: float = 5.0
     ) -> int | None:
         """See ``Backend.chord_add``."""
         command = script(CHORD_ADD, self._chord_keys(group_id), size, member, _life(expires))
-        index = int(self._call_again(command, timeout))
+        index = int(self._call_again([command], timeout)[0])
         return None if index < 0 else index
 
-    def _call_again(self, command: tuple[Any, ...], timeout: float) -> Any:
+    def _call_again(self, commands: Sequence[tuple[Any, ...]], timeout: float) -> list[Any]:
         """Run what may be run twice, and again when the connection broke under it."""
         end = time.monotonic() + timeout
         try:
-            return self._call([command], timeout)[0]
+            return self._call(commands, timeout)
         except Lost:
-            return self._call([command], max(0.1, end - time.monotonic()))[0]
+            return self._call(commands, max(0.1, end - time.monotonic()))
 
     def close(self) -> None:
         """See ``Backend.close``."""

@@ -40,49 +40,71 @@ is empty, or the fence, a colon, and that SHA-1."""
 
 CHORD = Script("""
 local parts, diff, sizes, seen, claim, runs = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
-local index, body, size, life = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local run, member, success, fence = ARGV[5], ARGV[6], ARGV[7] == '1', tonumber(ARGV[8])
-local ordered = ARGV[10] == '1'
+local life, ordered = ARGV[2], ARGV[4] == '1'
 local claimed = redis.call('GET', claim)
-if claimed then
-  if claimed == 'done' then return false end
-  local theirs, place = string.match(claimed, '^(.*):(.*)$')
-  if run ~= theirs and index ~= place then return false end
-else
-  local again = redis.call('SADD', seen, member) == 0
-  local keep = not again
-  if again and ordered then
-    local failed = tonumber(redis.call('HGET', runs, member) or '')
-    if failed and fence >= failed then
-      local old = redis.call('ZRANGEBYSCORE', parts, index, index)
-      keep = #old == 1
-      if keep then redis.call('ZREM', parts, old[1]) end
-    end
-  end
-  if keep then
-    if ordered then redis.call('ZADD', parts, index, body) else redis.call('RPUSH', parts, body) end
-    if not success then
-      redis.call('HSET', runs, member, fence)
-      redis.call('PEXPIRE', runs, life)
-    elseif again then
-      redis.call('HDEL', runs, member)
-    end
-  end
-  for i = 1, 4 do redis.call('PEXPIRE', KEYS[i], life) end
-  size = tonumber(redis.call('GET', sizes) or size) + tonumber(redis.call('GET', diff) or 0)
-  local count = ordered and redis.call('ZCARD', parts) or redis.call('LLEN', parts)
-  if size == 0 or count ~= size then return false end
+local size, out = nil, {}
+if not claimed then
+  size = tonumber(redis.call('GET', sizes) or ARGV[1]) + tonumber(redis.call('GET', diff) or 0)
 end
-redis.call('SET', claim, run .. ':' .. index, 'PX', ARGV[9])
-return redis.call(ordered and 'ZRANGE' or 'LRANGE', parts, 0, -1)
+for at = 5, #ARGV, 6 do
+  local index, body, run, member = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+  local success, fence = ARGV[at + 4] == '1', tonumber(ARGV[at + 5])
+  local mine = false
+  if claimed then
+    local theirs, place = string.match(claimed, '^(.*):(.*)$')
+    mine = run == theirs or index == place
+  else
+    local again = redis.call('SADD', seen, member) == 0
+    local keep = not again
+    if again and ordered then
+      local failed = tonumber(redis.call('HGET', runs, member) or '')
+      if failed and fence >= failed then
+        local old = redis.call('ZRANGEBYSCORE', parts, index, index)
+        keep = #old == 1
+        if keep then redis.call('ZREM', parts, old[1]) end
+      end
+    end
+    if keep then
+      if ordered then redis.call('ZADD', parts, index, body) else redis.call('RPUSH', parts, body) end
+      if not success then
+        redis.call('HSET', runs, member, fence)
+        redis.call('PEXPIRE', runs, life)
+      elseif again then
+        redis.call('HDEL', runs, member)
+      end
+    end
+    local count = ordered and redis.call('ZCARD', parts) or redis.call('LLEN', parts)
+    mine = size ~= 0 and count == size
+  end
+  if mine then
+    claimed = run .. ':' .. index
+    redis.call('SET', claim, claimed, 'PX', ARGV[3])
+  end
+  out[#out + 1] = mine and 1 or 0
+end
+if size then
+  for i = 1, 4 do redis.call('PEXPIRE', KEYS[i], life) end
+end
+return out
 """)
-"""Keep part ARGV[2] of ARGV[3] (0: as many as KEYS[3] says) with the index ARGV[1] for ARGV[4] milliseconds. Whoever
-makes it complete claims it for ARGV[9] milliseconds with the name of its run ARGV[5] and its index, and gets all parts
-in order; so does, until it is done, the same index when it comes again, and whoever comes when the claim is over.
-ARGV[6] tells a part that comes twice: a success (ARGV[7] is 1) never gives way, and anything else only to what has no
-lower fence ARGV[8] than it, which KEYS[6] keeps. The other keys and the members are those of Celery's chords, so that
-workers of both kinds may count one. When ARGV[10] is 0, the parts come as they have ended, in a list, as in Celery, and
+"""Keep parts of a header of ARGV[1] (0: as many as KEYS[3] says) for ARGV[2] milliseconds. Whoever makes it complete
+claims it for ARGV[3] milliseconds with the name of its run and its index, and is told 1; so is, until it is done, the
+same index when it comes again, and whoever comes when the claim is over. All others are told 0.
+
+A part is six arguments from ARGV[5] on: its index, what is kept, the name of its run, a name that tells a part that
+comes twice, whether it is a success, and its fence. A success (1) never gives way, and anything else only to what has
+no lower fence than it, which KEYS[6] keeps. The other keys and the members are those of Celery's chords, so that
+workers of both kinds may count one. When ARGV[4] is 0, the parts come as they have ended, in a list, as in Celery, and
 the first of two stays."""
+
+CHORD_BODIES = Script("""
+local claimed, mine = redis.call('GET', KEYS[5]), ARGV[1] .. ':' .. ARGV[2]
+if claimed and claimed ~= mine then return false end
+redis.call('SET', KEYS[5], mine, 'PX', ARGV[3])
+return redis.call(ARGV[4] == '1' and 'ZRANGE' or 'LRANGE', KEYS[1], 0, -1)
+""")
+"""All parts in order, for the run ARGV[1] of the index ARGV[2], which has the claim or had it last; it has it anew for
+ARGV[3] milliseconds. ARGV[4] is as in ``CHORD``."""
 
 CHORD_END = Script("""
 local ended = redis.call('GET', KEYS[7])
@@ -110,4 +132,4 @@ return tonumber(index)
 """Count one member more than the ARGV[1] that the header was sent with, where Celery does, and answer its index.
 ARGV[2] is its name, and the index is the same when it comes again; -1 when all are in."""
 
-ALL = (STORE, CHORD, CHORD_END, CHORD_ADD)
+ALL = (STORE, CHORD, CHORD_BODIES, CHORD_END, CHORD_ADD)

@@ -233,10 +233,16 @@ class SqliteBackend(Backend):
         with self._connection.transaction(deadline, "begin a chord in") as sqlite:
             chord.begin(sqlite, group_id)
 
-    def chord_part(self, part: ChordPart, *, timeout: float = 5.0) -> list[bytes] | None:
+    def chord_parts(self, parts: Sequence[ChordPart], *, timeout: float = 5.0) -> list[bool]:
         deadline = self._connected(timeout)
-        with self._connection.transaction(deadline, "count a chord in") as sqlite:
-            return chord.count(sqlite, part, self._clock.time())
+        with self._connection.transaction(deadline, "count chords in") as sqlite:
+            now = self._clock.time()
+            return [chord.count(sqlite, part, now) for part in parts]
+
+    def chord_bodies(self, part: ChordPart, *, timeout: float = 5.0) -> list[bytes] | None:
+        self._connected(timeout)
+        with self._connection.reading("fetch a chord from") as sqlite:
+            return chord.bodies(sqlite, part.group_id, part.run)
 
     def chord_end(self, group_id: str, run: str, *, expires: float | None, timeout: float = 5.0) -> bool:
         deadline = self._connected(timeout)

@@ -25,8 +25,8 @@ def begin(sqlite: sqlite3.Connection, group_id: str) -> None:
         forget(sqlite, group_id)
 
 
-def count(sqlite: sqlite3.Connection, part: ChordPart, now: float) -> list[bytes] | None:
-    """Count a part; the bodies of all, in order, when they are its to have.
+def count(sqlite: sqlite3.Connection, part: ChordPart, now: float) -> bool:
+    """Count a part; whether it is its run's to end the chord.
 
     Raises:
         BackendError: the part is none of its header.
@@ -36,7 +36,7 @@ def count(sqlite: sqlite3.Connection, part: ChordPart, now: float) -> list[bytes
     if not 0 <= place < size:
         raise BackendError(f"part {place} of the chord {group_id} is outside its header, which has {size} members")
     if ended is not None:
-        return None
+        return False
     if missing:
         known = sqlite.execute(
             "SELECT 1 FROM umbel_backend_part WHERE group_id = ? AND place = ?", (group_id, place)
@@ -48,13 +48,21 @@ def count(sqlite: sqlite3.Connection, part: ChordPart, now: float) -> list[bytes
             (missing, None if part.expires is None else now + part.expires, group_id),
         )
         if missing:
-            return None
+            return False
     elif place != claim_place and part.run != claim_run and now < claim_until:
-        return None
+        return False
     sqlite.execute(
         "UPDATE umbel_backend_chord SET claim_place = ?, claim_run = ?, claim_until = ? WHERE group_id = ?",
         (place, part.run, now + CHORD_CLAIM, group_id),
     )
+    return True
+
+
+def bodies(sqlite: sqlite3.Connection, group_id: str, run: str) -> list[bytes] | None:
+    """The bodies of all, in order, if they are this run's to have."""
+    mine = "SELECT 1 FROM umbel_backend_chord WHERE group_id = ? AND missing = 0 AND ended IS NULL AND claim_run = ?"
+    if sqlite.execute(mine, (group_id, run)).fetchone() is None:
+        return None
     rows = sqlite.execute("SELECT body FROM umbel_backend_part WHERE group_id = ? ORDER BY place", (group_id,))
     return [row[0] for row in rows]
 

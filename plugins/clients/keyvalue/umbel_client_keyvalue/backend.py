@@ -94,28 +94,62 @@ class KeyValueBackend(Backend):
     def forget_group(self, group_id: str, *, timeout: float = 5.0) -> None:
         self.delete([self.group_prefix + group_id], timeout=timeout)
 
-    def chord_part(self, part: ChordPart, *, timeout: float = 5.0) -> list[bytes] | None:
+    def chord_parts(self, parts: Sequence[ChordPart], *, timeout: float = 5.0) -> list[bool]:
         """Each part has a key of its own, and whoever finds them all asks a counter whether it is the first."""
-        base = self._base(part.group_id)
-        keys = [f"{base}{index}" for index in range(part.size)]
-        ended, claim, kept = self.get([f"{base}end", f"{base}claim", keys[part.index]], timeout=timeout)
+        headers: dict[str, list[int]] = {}
+        for at, part in enumerate(parts):
+            headers.setdefault(part.group_id, []).append(at)
+        told = [False] * len(parts)
+        for places in headers.values():
+            for at, mine in zip(places, self._count([parts[at] for at in places], timeout), strict=True):
+                told[at] = mine
+        return told
+
+    def _count(self, parts: Sequence[ChordPart], timeout: float) -> list[bool]:
+        """Count parts of one header."""
+        base, size, expires = self._base(parts[0].group_id), parts[0].size, parts[0].expires
+        keys = [f"{base}{part.index}" for part in parts]
+        ended, claim, *found = self.get([f"{base}end", f"{base}claim", *keys], timeout=timeout)
+        told = [False] * len(parts)
         if ended is not None:
+            return told
+        last = 0
+        if claim is None:
+            kept, fresh = dict(zip(keys, found, strict=True)), {}
+            for at, (key, part) in enumerate(zip(keys, parts, strict=True)):
+                earlier = kept[key]
+                if earlier is None:
+                    last = at
+                if earlier is None or _gives_way(earlier, part):
+                    kept[key] = fresh[key] = b"%d %d %s" % (part.fence, part.state == "SUCCESS", part.body)
+            if fresh:
+                self.set(fresh, expires=expires, timeout=timeout)
+            if len(self._kept(base, size, timeout)) < size:
+                return told
+            if self.increment(f"{base}done", expires=expires, timeout=timeout) != 1:
+                claim = self._appears(f"{base}claim", timeout)
+        for at in range(last, len(parts)):
+            part = parts[at]
+            if claim is not None:
+                place, _, until, run = claim.decode().split(" ", 3)
+                if int(place) != part.index and run != part.run and self._clock.time() < float(until):
+                    continue
+            claim = f"{part.index} {size} {self._clock.time() + CHORD_CLAIM} {part.run}".encode()
+            self.set({f"{base}claim": claim}, expires=expires, timeout=timeout)
+            told[at] = True
+        return told
+
+    def _kept(self, base: str, size: int, timeout: float) -> list[bytes]:
+        """The parts that are there, in the order of their indexes."""
+        kept = self.get([f"{base}{index}" for index in range(size)], timeout=timeout)
+        return [value for value in kept if value is not None]
+
+    def chord_bodies(self, part: ChordPart, *, timeout: float = 5.0) -> list[bytes] | None:
+        base = self._base(part.group_id)
+        ended, claim = self.get([f"{base}end", f"{base}claim"], timeout=timeout)
+        if ended is not None or claim is None or claim.decode().split(" ", 3)[3] != part.run:
             return None
-        if claim is None and (kept is None or _gives_way(kept, part)):
-            value = b"%d %d %s" % (part.fence, part.state == "SUCCESS", part.body)
-            self.set({keys[part.index]: value}, expires=part.expires, timeout=timeout)
-        bodies = [value.split(b" ", 2)[2] for value in self.get(keys, timeout=timeout) if value is not None]
-        if len(bodies) < part.size:
-            return None
-        if claim is None and self.increment(f"{base}done", expires=part.expires, timeout=timeout) != 1:
-            claim = self._appears(f"{base}claim", timeout)
-        if claim is not None:
-            place, _, until, run = claim.decode().split(" ", 3)
-            if int(place) != part.index and run != part.run and self._clock.time() < float(until):
-                return None
-        mine = f"{part.index} {part.size} {self._clock.time() + CHORD_CLAIM} {part.run}"
-        self.set({f"{base}claim": mine.encode()}, expires=part.expires, timeout=timeout)
-        return bodies
+        return [value.split(b" ", 2)[2] for value in self._kept(base, part.size, timeout)]
 
     def chord_end(self, group_id: str, run: str, *, expires: float | None, timeout: float = 5.0) -> bool:
         """The first to count is the one that counts."""

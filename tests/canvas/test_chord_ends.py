@@ -241,15 +241,15 @@ def test_a_member_waits_for_a_store_that_is_away(
 ) -> None:
     monkeypatch.setattr(follow_up, "_FIRST_PAUSE", 0.001)
     result = send(app, app.signature("value", (1,)))
-    backend, real, calls = app.load_backend(), app.load_backend().chord_parts, []
+    backend, real, calls = app.load_backend(), app.load_backend().chord_part, []
 
-    def away(parts: Any, **options: Any) -> Any:
-        calls.extend(parts)
+    def away(part: Any, **options: Any) -> Any:
+        calls.append(part)
         if len(calls) in (1, 2):
             raise OperationalError("the store is away")
-        return real(parts, **options)
+        return real(part, **options)
 
-    monkeypatch.setattr(backend, "chord_parts", away)
+    monkeypatch.setattr(backend, "chord_part", away)
     hands.drain()
     assert len(calls) == 3 and len({part.run for part in calls}) == 1
     assert result.get(timeout=5) == [1]
@@ -260,14 +260,14 @@ def test_a_part_that_the_store_refuses_fails_its_member_and_so_the_body(
     app: Any, hands: Hands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     result = send(app, app.signature("value", (1,)))
-    backend, real = app.load_backend(), app.load_backend().chord_parts
+    backend, real = app.load_backend(), app.load_backend().chord_part
 
-    def picky(parts: Any, **options: Any) -> Any:
-        if any(part.state == "SUCCESS" for part in parts):
+    def picky(part: Any, **options: Any) -> Any:
+        if part.state == "SUCCESS":
             raise BackendError("too large")
-        return real(parts, **options)
+        return real(part, **options)
 
-    monkeypatch.setattr(backend, "chord_parts", picky)
+    monkeypatch.setattr(backend, "chord_part", picky)
     assert hands.drain() == [("value", "FAILURE")]
     with pytest.raises(ChordError, match="too large"):
         result.get(timeout=5, follow_parents=False)
@@ -275,18 +275,10 @@ def test_a_part_that_the_store_refuses_fails_its_member_and_so_the_body(
 
 def test_parts_that_cannot_be_read_fail_the_body(app: Any, hands: Hands, monkeypatch: pytest.MonkeyPatch) -> None:
     result = send(app, app.signature("value", (1,)))
-    monkeypatch.setattr(app.load_backend(), "chord_bodies", lambda part: [b"\xff{"])
+    real = app.load_backend().chord_part
+    monkeypatch.setattr(app.load_backend(), "chord_part", lambda part, **more: real(part, **more) and [b"\xff{"])
     hands.drain()
     with pytest.raises(ChordError, match="member of the header"):
-        result.get(timeout=5, follow_parents=False)
-
-
-def test_parts_that_are_gone_fail_the_body(app: Any, hands: Hands, monkeypatch: pytest.MonkeyPatch) -> None:
-    result = send(app, app.signature("value", (1,)), app.signature("value", (2,)))
-    real = app.load_backend().chord_bodies
-    monkeypatch.setattr(app.load_backend(), "chord_bodies", lambda part: real(part)[1:])
-    hands.drain()
-    with pytest.raises(ChordError, match="of 2 members that were counted, 1 are there"):
         result.get(timeout=5, follow_parents=False)
 
 
@@ -351,3 +343,71 @@ def test_a_member_waits_for_a_store_that_it_cannot_connect_to(
     assert len(tries) > 3
     assert hands.drain() == [("value", "SUCCESS")]
     assert result.get(timeout=5) == [1]
+
+
+BODIES = {
+    "group": lambda app: group(app.signature("value") for _ in range(3)),
+    "chord": lambda app: chord([app.signature("value") for _ in range(3)], app.signature("value")),
+    "group first": lambda app: group(app.signature("value") for _ in range(3)) | app.signature("value"),
+}
+
+
+@pytest.mark.parametrize("kind", BODIES)
+def test_of_a_body_of_several_messages_each_runs_once_however_many_were_published(
+    app: Any, hands: Hands, kind: str
+) -> None:
+    body = BODIES[kind](app)
+    result = chord([app.signature("value", (1,))], body).apply_async()
+    (member,) = hands.take()
+    first = hands.run(member)
+    app.publisher.publish(first.outgoing[:2])
+    # Its worker has died here; another one publishes all of it, and dies before it has told the store.
+    hands.settle(hands.run(member, fence=1), ends=False)
+    hands.settle(hands.run(member, fence=2))
+    bodies = hands.take()
+    assert (len(bodies), len({message.headers["id"] for message in bodies})) == (8, 3)
+    app.values.clear()
+    ran = [hands.settle(hands.run(message)).state for message in bodies]
+    assert (ran.count("SUCCESS"), ran.count("IGNORED")) == (3, 5)
+    assert app.values == [[1]] * 3
+    assert hands.run(bodies[0]).state == "SUCCESS", "the same message again is a redelivery, which runs"
+    hands.drain()
+    assert result.get(timeout=5) == [[1]] * 3
+
+
+def test_a_chord_that_is_sent_again_runs_all_of_its_body_again(app: Any, hands: Hands) -> None:
+    frozen = chord([app.signature("value", (1,))], group(app.signature("value") for _ in range(3)))
+    frozen.freeze()
+    for turn in range(1, 3):
+        frozen.apply_async()
+        hands.drain()
+        assert app.values.count([1]) == 3 * turn
+
+
+def test_errbacks_that_are_sent_run_once_each_when_the_end_was_published_twice(app: Any, hands: Hands) -> None:
+    called: list[str] = []
+    for name in ("one", "two", "three"):
+        app.task(name=name, bind=True)(lambda self, task_id: called.append(self.name))
+    app.next = [ValueError("no luck")] * 3
+    body = app.signature("value").on_error(app.signature("one")).on_error(app.signature("two"))
+    chord([app.signature("changing").on_error(app.signature("three"))], body).apply_async()
+    (member,) = hands.take()
+    for fence in range(3):
+        hands.settle(hands.run(member, fence=fence), ends=False)
+    hands.drain()
+    assert (called.count("one"), called.count("two")) == (1, 1)
+    assert called.count("three") == 3, "that of the member is called for each of its runs"
+
+
+def test_a_body_says_how_it_was_sent_only_where_several_messages_may_follow(app: Any, hands: Hands) -> None:
+    def said(body: Any) -> set[Any]:
+        chord([app.signature("value", (n,)) for n in range(2)], body).apply_async()
+        return {app.content.loads(m.body, m.content_type, m.content_encoding)[2]["chord"].get("chord_sent")
+                for m in hands.take()}  # fmt: skip
+
+    value = app.signature("value")
+    assert said(value) == {None}
+    assert said(value.clone().on_error(value)) == {None}
+    first, second = said(group(value, value)), said(group(value, value))
+    assert len(first) == len(second) == 1 and None not in first and first != second
+    assert None not in said(value.clone().on_error(value).on_error(app.signature("again")))

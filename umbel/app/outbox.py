@@ -126,17 +126,22 @@ def beginning(app: Any, group_id: str, size: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def ending(app: Any, group_id: str, run: str) -> Iterator[None]:
+def ending(app: Any, group_id: str, run: str, sent: str | None = None) -> Iterator[None]:
     """Within it what follows from the end of a chord is published, together.
 
-    A single message says whose it is, so that it is not run when another run of the member has published it, too.
+    Each message says whose it is, so that it is not run when another run of the member has published it, too. A single
+    one belongs to the end of the chord. Of several each is asked for by itself, because not all of them may have been
+    published; ``sent`` tells them from those of an earlier sending of the chord, and without it they say nothing.
     """
     with gathering() as gathered:
         yield
+    # Those with an end are of another chord, in whose header the body would have been.
+    own = [outgoing for outgoing in gathered if not outgoing.ends]
+    if len(own) == 1 or sent is not None:
+        for number, outgoing in enumerate(own):
+            message, whose = outgoing.message, group_id if len(own) == 1 else f"{group_id}:{sent}:{number}"
+            message.form, message.headers = None, {**message.headers, END_HEADER: f"{whose}/{run}"}
     end = (group_id, run)
-    if len(gathered) == 1 and not gathered[0].ends:
-        message = gathered[0].message
-        message.form, message.headers = None, {**message.headers, END_HEADER: f"{group_id}/{run}"}
     for outgoing in gathered:
         outgoing.ends = (*outgoing.ends, end)
     outer = _outbox.get()

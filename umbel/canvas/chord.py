@@ -161,6 +161,9 @@ class _chord(Signature):
             first_of(body_result).parent = GroupResult(header.id, [], app=app)
             return body_result
         body["chord_size"] = size
+        if body.subtask_type or len(as_list(body.options.get("link_error"))) > 1:
+            # Several messages may follow from this chord; see ``outbox.ending``.
+            body["chord_sent"] = uuid()[:8]
         for member in ("subtask_type", "immutable"):
             # Whoever reads it takes what is missing for what these say, and each task of the header carries the body.
             if not body[member]:

@@ -8,7 +8,7 @@ from typing import Any
 from umbel.model.brief import brief
 from umbel.model.exceptions import InvalidTaskError
 
-FIELDS = frozenset(("task", "args", "kwargs", "options", "subtask_type", "immutable", "chord_size"))
+FIELDS = frozenset(("task", "args", "kwargs", "options", "subtask_type", "immutable", "chord_size", "chord_sent"))
 """The members that the dict of a signature may have. Kinds that a user registers may have more."""
 
 _KINDS = frozenset((None, "", "chain", "group", "chord", "xmap", "xstarmap", "chunks"))

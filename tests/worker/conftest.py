@@ -23,6 +23,25 @@ from umbel.worker.timer import Timer
 from umbel_kernel.errors import PoolError
 from umbel_kernel.spi.pool import Collected, Job, Outcome, Pool, PoolCapability, PoolOptions
 from umbel_kernel.spi.topology import Queue
+from umbel_testkit.prepared import Prepared
+
+
+def _prepared(pool: str) -> Prepared:
+    """For tests of workers within the process, of a pool that needs one that was patched first of all."""
+
+    def wants(item: pytest.Function) -> bool:
+        callspec = getattr(item, "callspec", None)
+        return callspec is not None and callspec.params.get("pool") == pool and "running" in item.fixturenames
+
+    return Prepared(f"umbel_pool_{pool}.prepare:prepare", wants)
+
+
+PREPARED = [_prepared(pool) for pool in ("gevent", "eventlet")]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    return any(prepared.run(pyfuncitem) for prepared in PREPARED) or None
 
 
 class HandClock:

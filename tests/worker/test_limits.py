@@ -10,6 +10,9 @@ import pytest
 
 from umbel.model.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 
+POOLS = ["prefork", "gevent", pytest.param("eventlet", marks=pytest.mark.slow)]
+"""Those that keep limits."""
+
 
 @pytest.fixture
 def app(app_on_sqlite: Any) -> Any:
@@ -40,8 +43,9 @@ def app(app_on_sqlite: Any) -> Any:
     return made
 
 
-def test_limits_of_the_call_and_of_the_task(app: Any, running: Any) -> None:
-    running(app, pool="prefork", concurrency=2)
+@pytest.mark.parametrize("pool", POOLS)
+def test_limits_of_the_call_and_of_the_task(app: Any, running: Any, pool: str) -> None:
+    running(app, pool=pool, concurrency=2)
     before = time.monotonic()
     cut = app.send_task("sleep", (30,), time_limit=0.3)
     bound = app.send_task("sleep", (30,), soft_time_limit=0.2)
@@ -58,8 +62,9 @@ def test_limits_of_the_call_and_of_the_task(app: Any, running: Any) -> None:
     assert time.monotonic() - before < 10
 
 
-def test_limits_of_the_worker(app: Any, running: Any) -> None:
-    running(app, pool="prefork", concurrency=2, soft_time_limit=0.2, time_limit=0.5)
+@pytest.mark.parametrize("pool", POOLS)
+def test_limits_of_the_worker(app: Any, running: Any, pool: str) -> None:
+    running(app, pool=pool, concurrency=2, soft_time_limit=0.2, time_limit=0.5)
     assert app.send_task("tidy").get(timeout=10) == "tidied up"
     with pytest.raises(SoftTimeLimitExceeded):
         app.send_task("sleep", (30,)).get(timeout=10)
@@ -69,9 +74,10 @@ def test_limits_of_the_worker(app: Any, running: Any) -> None:
         app.send_task("sleep", (30,), soft_time_limit=20).get(timeout=10)
 
 
-def test_a_task_over_its_hard_limit_is_not_run_again(app: Any, running: Any) -> None:
+@pytest.mark.parametrize("pool", POOLS)
+def test_a_task_over_its_hard_limit_is_not_run_again(app: Any, running: Any, pool: str) -> None:
     app.tasks["sleep"].acks_late = True
-    worker = running(app, pool="prefork", concurrency=1)
+    worker = running(app, pool=pool, concurrency=1)
     with pytest.raises(TimeLimitExceeded):
         app.send_task("sleep", (30,), time_limit=0.2).get(timeout=10)
     assert app.send_task("sleep", (0,)).get(timeout=10) == "slept"

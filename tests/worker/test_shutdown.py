@@ -91,7 +91,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
     made.app.close()
 
 
-POOLS = ["prefork", "threads", "solo"]
+POOLS = ["prefork", "threads", "solo", "gevent", pytest.param("eventlet", marks=pytest.mark.slow)]
 
 
 @pytest.mark.parametrize(
@@ -100,6 +100,10 @@ POOLS = ["prefork", "threads", "solo"]
         ("prefork", "nap"),
         ("prefork", "late"),
         ("solo", "late"),
+        ("gevent", "late"),
+        pytest.param("gevent", "nap", marks=pytest.mark.slow),
+        pytest.param("eventlet", "nap", marks=pytest.mark.slow),
+        pytest.param("eventlet", "late", marks=pytest.mark.slow),
         pytest.param("threads", "nap", marks=pytest.mark.slow),
         pytest.param("solo", "nap", marks=pytest.mark.slow),
         pytest.param("threads", "late", marks=pytest.mark.slow),
@@ -142,7 +146,7 @@ def test_a_second_interrupt_ends_what_runs_and_gives_back_what_is_not_acknowledg
     assert place.app.connections.broker().size([queue]) == {queue: 1}
 
 
-@pytest.mark.parametrize("pool", ["prefork", "solo"])
+@pytest.mark.parametrize("pool", [each for each in POOLS if each != "threads"])
 def test_a_cold_end_tells_the_callers_of_tasks_that_nobody_runs_again(place: Place, pool: str) -> None:
     result = place.app.send_task("nap", (1, 60))
     worker = place.start("-P", pool, "-c", "1")
@@ -155,7 +159,7 @@ def test_a_cold_end_tells_the_callers_of_tasks_that_nobody_runs_again(place: Pla
         result.get(timeout=2)
 
 
-@pytest.mark.parametrize("pool", ["prefork", "solo"])
+@pytest.mark.parametrize("pool", [each for each in POOLS if each != "threads"])
 @pytest.mark.parametrize(
     "after", [0.0, pytest.param(0.05, marks=pytest.mark.slow), pytest.param(0.15, marks=pytest.mark.slow)]
 )
@@ -179,7 +183,7 @@ def _catches(pid: int, number: int) -> bool:
     return bool(int(line.split()[1], 16) & (1 << (number - 1)))
 
 
-@pytest.mark.parametrize("pool", ["prefork", "solo"])
+@pytest.mark.parametrize("pool", [each for each in POOLS if each != "threads"])
 def test_a_signal_while_the_broker_is_away(tmp_path: Path, pool: str) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))

@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from umbel_client_greenlet.hub import Hub
-from umbel_client_greenlet.monitor import Monitor
+from umbel_client_greenlet.settings import stall
 from umbel_client_greenlet.slot import Killed, Slot
+from umbel_client_greenlet.watchdog import Watchdog
 from umbel_kernel.errors import PoolError, SoftTimeLimitExceeded, Terminated, TimeLimitExceeded, WorkerLostError
 from umbel_kernel.spi.pool import Collected, Job, Outcome, Pool, PoolCapability, PoolOptions
 
@@ -74,7 +75,8 @@ class GreenletPool(Pool):
         self._told = False
         self._closed = False
         self._finalized = False
-        self._monitor: Monitor | None = None
+        self._watchdog: Watchdog | None = None
+        self._opened = False
 
     def open(self, size: int, execute: Callable[[Job], Any], wake: Callable[[], None], options: PoolOptions) -> None:
         """Get ready; greenlets are made as they are needed.
@@ -101,8 +103,12 @@ class GreenletPool(Pool):
                 options.initialize()
             except Exception as error:
                 raise PoolError(f"the pool of greenlets cannot start: initialize raised {error!r}") from error
-        self._monitor = Monitor(hub, GreenletPool._run.__code__, logger)
-        self._monitor.start()
+        self._opened = True
+        name, code = stall(hub.name).name, GreenletPool._run.__code__
+        seconds = options.settings.get(name, stall(hub.name).default)
+        if seconds:
+            self._watchdog = Watchdog(hub, code, stall=seconds, running=lambda: len(self._running), logger=logger)
+            self._watchdog.start()
 
     @property
     def size(self) -> int:
@@ -190,8 +196,7 @@ class GreenletPool(Pool):
         while self._running and time.monotonic() < end:
             self.hub.sleep(0.005)
         self._wind_up()
-        if self._monitor is not None:
-            self._monitor.stop()
+        self._stop_watching()
 
     # Greenlets coming and going
 
@@ -224,11 +229,15 @@ class GreenletPool(Pool):
             return
         while self._parked:
             self._dismiss()
-        if self._monitor is not None and not self._finalized:
+        if self._opened and not self._finalized:
             self._finalized = True
-            self._monitor.stop()
+            self._stop_watching()
             if self._finalize is not None:
                 self._finalize()
+
+    def _stop_watching(self) -> None:
+        if self._watchdog is not None:
+            self._watchdog.stop()
 
     def _park(self, slot: Slot) -> bool:
         """Wait for jobs. Returns False when it is time to leave."""

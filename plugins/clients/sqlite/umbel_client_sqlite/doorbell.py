@@ -25,6 +25,13 @@ def _name_of(address: str) -> str:
     return "\0" + address[1:] if address.startswith("@") else address
 
 
+def _datagrams() -> socket.socket:
+    """A socket that never blocks. SOCK_NONBLOCK is not enough: gevent's and eventlet's sockets take no notice of it."""
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+    made.setblocking(False)
+    return made
+
+
 class Doorbell:
     """What a waiter listens at.
 
@@ -33,7 +40,7 @@ class Doorbell:
     """
 
     def __init__(self) -> None:
-        self._bell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        self._bell = _datagrams()
         self._directory = ""
         try:
             if _ABSTRACT:
@@ -111,9 +118,7 @@ class Ringer:
         """Ring once; never blocks and never raises. False: nobody lives there."""
         try:
             if self._socket is None:
-                self._socket = socket.socket(
-                    socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
-                )
+                self._socket = _datagrams()
             self._socket.sendto(b"r", _name_of(address))
         except BlockingIOError:
             # It has not yet heard the rings before this one, so it will look in any case.

@@ -11,6 +11,8 @@ from typing import Any, ClassVar
 from umbel_client_greenlet.hub import Hub
 from umbel_client_greenlet.poll import Poll
 from umbel_client_greenlet.pool import GreenletPool
+from umbel_client_greenlet.settings import stall
+from umbel_kernel.setting import Setting
 from umbel_kernel.spi.pool import Job, PoolOptions
 from umbel_pool_eventlet.hub import EventletHub
 
@@ -18,6 +20,7 @@ from umbel_pool_eventlet.hub import EventletHub
 class EventletPool(GreenletPool):
     """Runs jobs in eventlet's green threads. ``umbel_client_greenlet.pool.GreenletPool`` says how."""
 
+    settings: ClassVar[tuple[Setting, ...]] = (stall("eventlet"),)
     hub: ClassVar[Hub] = EventletHub()
 
     def open(self, size: int, execute: Callable[[Job], Any], wake: Callable[[], None], options: PoolOptions) -> None:

@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 from umbel_client_greenlet.hub import Hub
 from umbel_client_greenlet.poll import Poll
 from umbel_client_greenlet.pool import GreenletPool
+from umbel_client_greenlet.settings import stall
+from umbel_kernel.setting import Setting
 from umbel_kernel.spi.pool import Job, PoolOptions
 from umbel_pool_gevent.hub import GeventHub
 
@@ -17,6 +19,7 @@ from umbel_pool_gevent.hub import GeventHub
 class GeventPool(GreenletPool):
     """Runs jobs in gevent's greenlets. ``umbel_client_greenlet.pool.GreenletPool`` says how."""
 
+    settings: ClassVar[tuple[Setting, ...]] = (stall("gevent"),)
     hub: ClassVar[Hub] = GeventHub()
 
     def open(self, size: int, execute: Callable[[Job], Any], wake: Callable[[], None], options: PoolOptions) -> None:

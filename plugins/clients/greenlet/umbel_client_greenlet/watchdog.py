@@ -1,37 +1,45 @@
-"""Tells in the log when a job does not let the hub run, which stops everything else in the process."""
+"""Notices that a job holds up the hub, which stops everything else in the process, and says which."""
 
 from __future__ import annotations
 
 import logging
 import sys
 import time
+import traceback
+from collections.abc import Callable
 from types import CodeType, FrameType
 
-from umbel_client_greenlet.hub import Hub
+from umbel_client_greenlet.hub import Hub, Pending
 from umbel_client_greenlet.slot import Slot
 from umbel_kernel.spi.pool import Job
 
-BLOCKED = 2.0
-"""Seconds without a turn of the hub that are worth a line in the log."""
-
-_LOOK = 0.5
+FRAMES = 8
+"""How many of the innermost places are shown."""
 
 
-class Monitor:
+class Watchdog:
     """Watches the hub of the thread that starts it, from a thread of the system that no job can stop.
 
     Args:
         hub: the hub.
         code: of the function that runs jobs, whose variable ``slot`` has the job; so a job is found in the stack.
+        stall: seconds without a turn of the hub after which a warning names what is in the way.
+        running: tells how many jobs run.
         logger: who tells.
     """
 
-    def __init__(self, hub: Hub, code: CodeType, logger: logging.Logger) -> None:
+    def __init__(
+        self, hub: Hub, code: CodeType, *, stall: float, running: Callable[[], int], logger: logging.Logger
+    ) -> None:
         self._hub = hub
         self._code = code
+        self._stall = stall
+        self._look = min(stall / 2, 1.0)
+        self._running = running
         self._logger = logger
         self._beaten = time.monotonic()
-        self._told = 0.0
+        self._culprit = ""
+        self._pending: Pending | None = None
         self._stopped = False
 
     def start(self) -> None:
@@ -45,41 +53,46 @@ class Monitor:
     def stop(self) -> None:
         """End."""
         self._stopped = True
+        if self._pending is not None:
+            self._pending.cancel()
 
     def _beat(self) -> None:
+        """In the hub: it turns."""
         now = time.monotonic()
-        if self._told:
-            self._logger.warning("the %s hub runs again after %.1f s", self._hub.name, now - self._told)
-            self._told = 0.0
+        if self._culprit:
+            held = now - self._beaten
+            self._logger.warning(
+                "the %s hub goes on; %s has held it up for %.1f s", self._hub.name, self._culprit, held
+            )
+            self._culprit = ""
         self._beaten = now
         if not self._stopped:
-            self._hub.later(_LOOK, self._beat)
+            self._pending = self._hub.later(self._look, self._beat)
 
     def _watch(self) -> None:
         last = time.monotonic()
         while not self._stopped:
-            self._sleep(_LOOK)
-            now, beaten = time.monotonic(), self._beaten
+            self._sleep(self._look)
+            now = time.monotonic()
             # When this thread did not run either, it was the whole process that stood still.
-            if not self._told and now - beaten >= BLOCKED and now - last < BLOCKED:
-                self._tell(now - beaten)
-                self._told = beaten
+            if not self._culprit and now - self._beaten >= self._stall and now - last < self._look + self._stall:
+                self._tell(now - self._beaten)
             last = now
 
     def _tell(self, seconds: float) -> None:
-        top = frame = sys._current_frames().get(self._thread)
-        if top is None:
-            return
-        where = f"{top.f_code.co_qualname} ({top.f_code.co_filename}:{top.f_lineno})"
+        frame = sys._current_frames().get(self._thread)
+        stack = "".join(traceback.format_stack(frame)[-FRAMES:])
         while frame is not None and frame.f_code is not self._code:
             frame = frame.f_back
+        self._culprit = _named(frame)
         self._logger.warning(
-            "the %s hub has not run for %.1f s: %s blocks it in %s; nothing else goes on in this worker meanwhile, "
-            "its signs of life to the broker neither",
+            "%s has held up the %s hub for %.1f s, and all that runs there with it (%d tasks, and the worker's signs "
+            "of life to the broker). What waits for neither network nor disk belongs into another pool. It is here:\n%s",
+            self._culprit,
             self._hub.name,
             seconds,
-            _named(frame),
-            where,
+            self._running(),
+            stack,
         )
 
 

@@ -241,15 +241,15 @@ def test_a_member_waits_for_a_store_that_is_away(
 ) -> None:
     monkeypatch.setattr(follow_up, "_FIRST_PAUSE", 0.001)
     result = send(app, app.signature("value", (1,)))
-    backend, real, calls = app.load_backend(), app.load_backend().chord_part, []
+    backend, real, calls = app.load_backend(), app.load_backend().chord_parts, []
 
-    def away(part: Any, **options: Any) -> Any:
-        calls.append(part)
+    def away(parts: Any, **options: Any) -> Any:
+        calls.extend(parts)
         if len(calls) in (1, 2):
             raise OperationalError("the store is away")
-        return real(part, **options)
+        return real(parts, **options)
 
-    monkeypatch.setattr(backend, "chord_part", away)
+    monkeypatch.setattr(backend, "chord_parts", away)
     hands.drain()
     assert len(calls) == 3 and len({part.run for part in calls}) == 1
     assert result.get(timeout=5) == [1]
@@ -260,14 +260,14 @@ def test_a_part_that_the_store_refuses_fails_its_member_and_so_the_body(
     app: Any, hands: Hands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     result = send(app, app.signature("value", (1,)))
-    backend, real = app.load_backend(), app.load_backend().chord_part
+    backend, real = app.load_backend(), app.load_backend().chord_parts
 
-    def picky(part: Any, **options: Any) -> Any:
-        if part.state == "SUCCESS":
+    def picky(parts: Any, **options: Any) -> Any:
+        if any(part.state == "SUCCESS" for part in parts):
             raise BackendError("too large")
-        return real(part, **options)
+        return real(parts, **options)
 
-    monkeypatch.setattr(backend, "chord_part", picky)
+    monkeypatch.setattr(backend, "chord_parts", picky)
     assert hands.drain() == [("value", "FAILURE")]
     with pytest.raises(ChordError, match="too large"):
         result.get(timeout=5, follow_parents=False)
@@ -275,10 +275,18 @@ def test_a_part_that_the_store_refuses_fails_its_member_and_so_the_body(
 
 def test_parts_that_cannot_be_read_fail_the_body(app: Any, hands: Hands, monkeypatch: pytest.MonkeyPatch) -> None:
     result = send(app, app.signature("value", (1,)))
-    real = app.load_backend().chord_part
-    monkeypatch.setattr(app.load_backend(), "chord_part", lambda part, **more: real(part, **more) and [b"\xff{"])
+    monkeypatch.setattr(app.load_backend(), "chord_bodies", lambda part: [b"\xff{"])
     hands.drain()
     with pytest.raises(ChordError, match="member of the header"):
+        result.get(timeout=5, follow_parents=False)
+
+
+def test_parts_that_are_gone_fail_the_body(app: Any, hands: Hands, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = send(app, app.signature("value", (1,)), app.signature("value", (2,)))
+    real = app.load_backend().chord_bodies
+    monkeypatch.setattr(app.load_backend(), "chord_bodies", lambda part: real(part)[1:])
+    hands.drain()
+    with pytest.raises(ChordError, match="of 2 members that were counted, 1 are there"):
         result.get(timeout=5, follow_parents=False)
 
 

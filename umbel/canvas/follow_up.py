@@ -20,8 +20,8 @@ from umbel.model.brief import brief
 from umbel.model.exceptions import ChordError
 from umbel.model.ids import uuid
 from umbel.model.states import FAILURE, PROPAGATE_STATES
-from umbel_kernel.errors import ContentError, EncodeError, OperationalError, UmbelError
-from umbel_kernel.spi.backend import BackendCapability
+from umbel_kernel.errors import BackendError, ContentError, EncodeError, OperationalError, UmbelError
+from umbel_kernel.spi.backend import BackendCapability, ChordPart
 
 logger = logging.getLogger(__name__)
 
@@ -108,6 +108,9 @@ def settle_chord(app: Any, request: Any, state: str, result: Any, *, wait: bool 
     The body is sent in ``app.ending_chord``, which ends the chord once it is published. A member that comes again
     before that, because its process died, finds the header complete and sends the body again.
 
+    Where the request has a list as its ``chord_parts``, its worker counts the members, many at a time: then the part is
+    put there with the request, and the worker calls ``end_chord`` for the one that makes the header complete.
+
     Args:
         request: of the member; ``chord`` is the body, whose ``chord_size`` says how many members there are.
         result: the member's return value, or its error.
@@ -118,18 +121,46 @@ def settle_chord(app: Any, request: Any, state: str, result: Any, *, wait: bool 
     """
     if not request.chord or not request.group:
         return
-    settle = functools.partial(_settle, app, request, state, result, uuid())
+    gathered = getattr(request, "chord_parts", None)
+    if wait and gathered is not None:
+        settle = functools.partial(_gather, gathered, app, request, state, result)
+    else:
+        settle = functools.partial(_settle, app, [request], state, result, uuid())
     if wait:
         patiently(f"task {request.id}, which is a member of the chord of group {request.group}", settle)
     else:
         settle()
 
 
-def _settle(app: Any, request: Any, state: str, result: Any, run: str) -> None:
+def _gather(into: list[Any], app: Any, request: Any, state: str, result: Any) -> None:
+    part = part_of(app, request, state, result)
+    if part is not None:
+        into.append((part, request))
+
+
+def _settle(app: Any, requests: Iterable[Any], state: str, result: Any, run: str) -> None:
+    """Count members that have ended alike, in one trip, and end the chords that they complete."""
+    found = [(request, part_of(app, request, state, result, f"{run}{n or ''}")) for n, request in enumerate(requests)]
+    members = [(request, part) for request, part in found if part is not None]
+    if members:
+        told = app.backend.count_parts([part for _, part in members])
+        for (request, part), mine in zip(members, told, strict=True):
+            if mine:
+                end_chord(app, request, part)
+
+
+def part_of(app: Any, request: Any, state: str, result: Any, run: str | None = None) -> ChordPart | None:
+    """What is counted of a member of a chord's header that has ended, or None when it is none, or nobody counts here.
+
+    Args:
+        run: a name of this report; the same when it is repeated.
+    """
+    if not request.chord or not request.group:
+        return None
     body, group_id, store = request.chord, request.group, app.backend
     if not store.can(BackendCapability.CHORDS):
         # A task that looks at the header from time to time was sent along with it.
-        return
+        return None
     size, index = body.get("chord_size"), request.group_index
     if size is None and store.can(BackendCapability.CHORD_SIZE):
         size = 0
@@ -138,19 +169,34 @@ def _settle(app: Any, request: Any, state: str, result: Any, run: str) -> None:
             f"the chord of group {group_id} cannot be counted: its messages do not say how many members it has; "
             f"they come from a program that counts in a result store, which is not the one configured here"
         ))  # fmt: skip
-        return
+        return None
     fence = getattr(request, "delivery_fence", 0)
-    count = functools.partial(store.chord_part, group_id, index, size, request.id, run=run, fence=fence)
+    make = functools.partial(store.chord_part, group_id, index, size, request.id, run=run, fence=fence)
+    part: ChordPart
     try:
-        try:
-            parts = count(state=state, result=result)
-        except EncodeError as error:
-            parts = count(state=FAILURE, result=error)
-    except ContentError as error:
-        parts = [(request.id, FAILURE, error)]
-    if parts is not None:
-        with app.ending_chord(group_id, run, body.get("chord_sent")):
-            _end(app, request, parts)
+        part = make(state=state, result=result)
+    except EncodeError as error:
+        part = make(state=FAILURE, result=error)
+    return part
+
+
+def end_chord(app: Any, request: Any, part: ChordPart) -> None:
+    """Send the body of a chord, or let it fail, when the store has told a member that it is to end it.
+
+    Args:
+        request: of that member.
+        part: what was counted of it.
+
+    Raises:
+        OperationalError: the store or the broker is away; calling this again is harmless.
+    """
+    try:
+        ended = app.backend.chord_results(part)
+    except (ContentError, BackendError) as error:
+        ended = [(request.id, FAILURE, error)]
+    if ended is not None:
+        with app.ending_chord(part.group_id, part.run, request.chord.get("chord_sent")):
+            _end(app, request, ended)
 
 
 def patiently(who: str, attempt: Callable[[], None]) -> None:
@@ -236,9 +282,7 @@ def fail(
     ended = [task for sig in signatures for task in _tasks_in(app, sig)]
     if store and results.enabled:
         results.store([results.record(task.id, FAILURE, exc, traceback=traceback, request=task) for task in ended])
-    for task in ended:
-        if task.chord:
-            settle_chord(app, task, FAILURE, exc, wait=False)
+    _settle(app, ended, FAILURE, exc, uuid())
 
 
 def _tasks_in(app: Any, sig: Any) -> list[_Ended]:
@@ -281,12 +325,14 @@ def _errbacks_of(sig: Any) -> list[Any]:
 
 
 __all__ = [
+    "end_chord",
     "fail",
     "fail_body",
     "fail_body_eagerly",
     "follow_failure",
     "follow_success",
     "header_error",
+    "part_of",
     "patiently",
     "send_body",
     "settle_chord",

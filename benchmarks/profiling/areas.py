@@ -33,6 +33,8 @@ WORKER = (
     ("/umbel_broker_redis/envelope.py", "decoding: envelope, or frames and header tables"),
     ("/umbel_broker_amqp/content.py", "decoding: envelope, or frames and header tables"),
     ("/umbel_broker_amqp/table.py", "decoding: envelope, or frames and header tables"),
+    ("/umbel_broker_amqp/layout.py", "decoding: envelope, or frames and header tables"),
+    ("/umbel_broker_amqp/unpacker.py", "decoding: envelope, or frames and header tables"),
     ("/umbel_broker_", "the broker: receive, acknowledge, the socket"),
     ("/umbel_client_", "the broker: receive, acknowledge, the socket"),
     ("/umbel/worker/dispatch.py", "deciding by the headers"),

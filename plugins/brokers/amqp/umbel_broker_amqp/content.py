@@ -15,13 +15,13 @@ END = b"\xce"
 _HEADER = Struct(">HHQH")
 _TAG = Struct(">QB")
 (
-    _TYPE,
-    _ENCODING,
-    _HEADERS,
-    _MODE,
-    _PRIORITY,
+    TYPE,
+    ENCODING,
+    HEADERS,
+    MODE,
+    PRIORITY,
     CORRELATION,
-    _REPLY,
+    REPLY,
     _EXPIRES,
     _ID,
     _TIME,
@@ -48,7 +48,7 @@ def properties(message: Message) -> tuple[int, bytes, bytes, bytes, bytes]:
     Raises:
         ValueError: one does not fit.
     """
-    flags = _TYPE | _ENCODING | _HEADERS | _MODE | _PRIORITY
+    flags = TYPE | ENCODING | HEADERS | MODE | PRIORITY
     before = short(message.content_type) + short(message.content_encoding)
     mode = bytes((message.delivery_mode, max(0, min(255, int(message.priority or 0)))))
     identity = b""
@@ -60,7 +60,7 @@ def properties(message: Message) -> tuple[int, bytes, bytes, bytes, bytes]:
         identity = bytes((len(data),)) + data
     after = b""
     if message.reply_to is not None:
-        flags |= _REPLY
+        flags |= REPLY
         after += short(message.reply_to)
     if message.expiration is not None:
         flags |= _EXPIRES
@@ -153,22 +153,22 @@ def _properties(delivery: Delivery, header: bytes) -> None:
         start, at = at + 1, at + 1 + header[at]
         return header[start:at].decode("utf-8")
 
-    if flags & _TYPE:
+    if flags & TYPE:
         delivery.content_type = text()
-    if flags & _ENCODING:
+    if flags & ENCODING:
         delivery.content_encoding = text()
-    if flags & _HEADERS:
+    if flags & HEADERS:
         delivery.headers = unpack_table(header, at)
         at += 4 + int.from_bytes(header[at : at + 4], "big")
-    if flags & _MODE:
+    if flags & MODE:
         properties["delivery_mode"] = header[at]
         at += 1
-    if flags & _PRIORITY:
+    if flags & PRIORITY:
         delivery.priority = header[at]
         at += 1
     if flags & CORRELATION:
         delivery.correlation_id = text()
-    if flags & _REPLY:
+    if flags & REPLY:
         delivery.reply_to = text()
     if flags & _EXPIRES:
         properties["expiration"] = text()

@@ -172,13 +172,14 @@ def _read_table(data: bytes, at: int, end: int, depth: int) -> dict[str, Any]:
         elif kind == _V:
             table[key] = None
         else:
-            table[key], at = _read(data, kind, at, depth)
+            table[key], at = read_value(data, kind, at, depth)
     if at != end:
         raise ValueError("a header table whose lengths contradict each other")
     return table
 
 
-def _read(data: bytes, kind: int, at: int, depth: int) -> tuple[Any, int]:
+def read_value(data: bytes, kind: int, at: int, depth: int = 0) -> tuple[Any, int]:
+    """A value of a type that begins here, and where it ends. Raises as ``unpack_table`` does."""
     fixed = _FIXED.get(kind)
     if fixed is not None:
         return fixed.unpack_from(data, at)[0], at + fixed.size
@@ -203,7 +204,7 @@ def _read(data: bytes, kind: int, at: int, depth: int) -> tuple[Any, int]:
             raise ValueError("a header that nests too deeply")
         items: list[Any] = []
         while at < stop:
-            item, at = _read(data, data[at], at + 1, depth + 1)
+            item, at = read_value(data, data[at], at + 1, depth + 1)
             items.append(item)
         return items, stop
     raw = data[at:stop]

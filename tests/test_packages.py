@@ -177,10 +177,11 @@ def test_an_extra_brings_every_plugin_of_its_name(tmp_path: Path) -> None:
 
 
 def test_the_defaults_need_no_client_library() -> None:
+    defaults = [each for each in PLUGINS if project_of(each).get("tool", {}).get("umbel", {}).get("default")]
     for folder in PLUGINS:
         table = project_of(folder)
-        if table.get("tool", {}).get("umbel", {}).get("default"):
-            needs = set(table["project"]["dependencies"])
+        if folder in defaults:
+            needs = set(table["project"]["dependencies"]) - set(map(distribution_of, defaults))
             for client in CLIENTS:
                 if distribution_of(client) in needs:
                     needs = needs - {distribution_of(client)} | set(project_of(client)["project"]["dependencies"])

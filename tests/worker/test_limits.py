@@ -96,10 +96,31 @@ def test_children_are_replaced_when_they_have_grown(app: Any, running: Any) -> N
     assert app.send_task("pid").get(timeout=10) != first
 
 
-def test_a_pool_of_threads_says_that_it_cannot_keep_limits(app: Any, running: Any, caplog: Any) -> None:
-    running(app, pool="threads", concurrency=1)
-    for _ in range(3):
-        assert app.send_task("bound", (0.3,)).get(timeout=10) == "slept"
+def test_a_pool_of_threads_keeps_soft_limits_and_says_that_it_cannot_keep_hard_ones(
+    app: Any, running: Any, caplog: Any
+) -> None:
+    @app.task(name="naps", soft_time_limit=0.2)
+    def naps() -> str:
+        try:
+            for _ in range(3000):
+                time.sleep(0.01)
+        except SoftTimeLimitExceeded:
+            return "tidied up"
+        return "slept"
+
+    app.task(name="spins", soft_time_limit=0.2)(lambda: [None for _ in iter(int, 1)])
+    running(app, pool="threads", concurrency=2)
     said = [r.getMessage() for r in caplog.records if r.name == "umbel.worker.limits"]
-    assert len(said) == 1
-    assert "task bound has a soft time limit of 0.2 s, which the pool 'threads' cannot enforce" in said[0]
+    assert said == [
+        "the pool 'threads' cannot enforce hard time limits: tasks that have one run as long as they take, here cut; "
+        "use a pool of processes, as with -P prefork"
+    ]
+    assert app.send_task("naps").get(timeout=20) == "tidied up"
+    with pytest.raises(SoftTimeLimitExceeded, match=r"0\.2"):
+        app.send_task("spins").get(timeout=20)
+    assert app.send_task("cut", (0.5,)).get(timeout=20) == "slept"
+    assert app.send_task("sleep", (0.1,), time_limit=0.05).get(timeout=20) == "slept"
+    said = [r.getMessage() for r in caplog.records if r.name == "umbel.worker.limits"]
+    assert len(said) == 2
+    assert "task sleep has a hard time limit of 0.05 s, which the pool 'threads' cannot enforce" in said[1]
+    assert [app.send_task("pid").get(timeout=20) for _ in range(20)] == [os.getpid()] * 20

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from umbel_kernel.spi.pool import Job, PoolCapability
 
@@ -28,6 +28,29 @@ class LimitCheck:
     def needed(self) -> bool:
         """Whether there is a limit that this pool cannot keep."""
         return not (self._soft and self._hard)
+
+    def announce(self, limits: Iterable[tuple[str, float | None, float | None]]) -> None:
+        """Warn when the worker starts.
+
+        Args:
+            limits: of each task its name, and its own soft and hard limit in seconds.
+        """
+        soft, hard = [], []
+        for name, softly, hardly in limits:
+            if softly is not None and not self._soft:
+                soft.append(name)
+            if hardly is not None and not self._hard:
+                hard.append(name)
+        for kind, names in (("soft", soft), ("hard", hard)):
+            if names:
+                self._said.update(names)
+                logger.warning(
+                    "the pool %r cannot enforce %s time limits: tasks that have one run as long as they take, "
+                    "here %s; use a pool of processes, as with -P prefork",
+                    self._pool,
+                    kind,
+                    ", ".join(sorted(names)),
+                )
 
     def __call__(self, name: str, job: Job) -> None:
         """Warn, once for each task, of a limit that this job has and the pool cannot keep."""

@@ -30,6 +30,16 @@ class Loop(Step):
             multiplier = 1 if conf.worker_disable_prefetch else conf.worker_prefetch_multiplier
         settling = Settling(app)
         limits = LimitCheck(worker.pool_name, context.pool.capabilities)
+        dispatch = Dispatch(
+            app,
+            revoked,
+            soft=options.soft_time_limit,
+            hard=options.time_limit,
+            check_limits=limits if limits.needed else None,
+            gathers=PoolCapability.PROCESSES not in context.pool.capabilities,
+        )
+        plans = [dispatch.plan(name) for name in app.tasks if not name.startswith("celery.")]
+        limits.announce((plan.name, plan.soft, plan.hard) for plan in plans if plan is not None)
         name = conf.worker_dead_letter_queue
         refusing = Refusing(app, worker.hostname, settling, Queue(name) if name else None)
         loop = WorkerLoop(
@@ -37,14 +47,7 @@ class Loop(Step):
             worker.hostname,
             timer=context.timer,
             pool=context.pool,
-            dispatch=Dispatch(
-                app,
-                revoked,
-                soft=options.soft_time_limit,
-                hard=options.time_limit,
-                check_limits=limits if limits.needed else None,
-                gathers=PoolCapability.PROCESSES not in context.pool.capabilities,
-            ),
+            dispatch=dispatch,
             settling=settling,
             shutdown=worker.shutdown,
             multiplier=multiplier,

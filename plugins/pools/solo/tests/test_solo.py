@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from umbel_kernel.errors import PoolError, WorkerLostError
+from umbel_kernel.errors import PoolError, SoftTimeLimitExceeded, WorkerLostError
 from umbel_kernel.spi.pool import Job, Outcome, PoolOptions
 from umbel_pool_solo import SoloPool
 
@@ -193,3 +193,32 @@ def test_terminate_in_the_driving_thread_does_not_wait_for_itself() -> None:
     pool.drive()
     assert time.monotonic() - began < 2
     assert [outcome.job_id for outcome in pool.collect().finished] == [1]
+
+
+def test_a_soft_limit_ends_a_wait_in_the_main_thread() -> None:
+    """The tests run in the main thread, so the limit comes by a signal: ``sleep`` does not go on to its end."""
+    before = signal.getsignal(signal.SIGURG)
+
+    def play(pool: SoloPool, woken: threading.Event) -> list[Outcome]:
+        pool.submit([Job(1, b"", {}, soft_limit=0.2), job(2)])
+        found: list[Outcome] = []
+        end = time.monotonic() + 20
+        while len(found) < 2 and time.monotonic() < end:
+            due = pool.next_check()
+            woken.wait(5 if due is None else due)
+            woken.clear()
+            found += pool.collect().finished
+        return found
+
+    def execute(task: Job) -> str:
+        if task.soft_limit:
+            time.sleep(60)
+        return "done"
+
+    began = time.monotonic()
+    first, second = drive(play, execute)
+    assert time.monotonic() - began < 15
+    assert isinstance(first.error, SoftTimeLimitExceeded)
+    assert first.error.args == (0.2,)
+    assert second.value == "done"
+    assert signal.getsignal(signal.SIGURG) is before

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
+from types import FrameType
 from typing import Any, ClassVar
 
-from umbel_kernel.errors import PoolError, WorkerLostError
+from umbel_kernel.errors import PoolError, SoftTimeLimitExceeded, WorkerLostError
 from umbel_kernel.spi.pool import Collected, Job, Outcome, Pool, PoolCapability, PoolOptions
+from umbel_pool_threads import Run, SoftLimits, raise_in
 
 START_GRACE = 0.01
 """Seconds after which the loop looks whether a job that was handed over has begun."""
+
+SOFT = signal.SIGURG
+"""The signal by which a soft time limit reaches the main thread; what it does by default is nothing."""
 
 
 class SoloPool(Pool):
@@ -34,9 +40,14 @@ class SoloPool(Pool):
     - ``KeyboardInterrupt``, and any exception of a signal handler that strikes while a job runs, gives the job the same
       outcome and then leaves ``drive``, so that Ctrl-C is never swallowed. ``drive`` may be called again to go on.
     - Any other exception gives a ``PoolError`` with it as cause.
+
+    *Soft time limits* are enforced in ``collect``, by a signal to the main thread, which also ends a wait in C. In any
+    other thread they are raised as in the pool of threads, between two bytecodes. There are no hard ones.
     """
 
-    capabilities: ClassVar[frozenset[PoolCapability]] = frozenset({PoolCapability.MAIN_THREAD, PoolCapability.LEADS})
+    capabilities: ClassVar[frozenset[PoolCapability]] = frozenset(
+        {PoolCapability.SOFT_TIME_LIMIT, PoolCapability.MAIN_THREAD, PoolCapability.LEADS}
+    )
 
     def __init__(self) -> None:
         self._jobs: deque[Job] = deque()
@@ -51,6 +62,8 @@ class SoloPool(Pool):
         self._stopped = False
         self._initialized = False
         self._driver: int | None = None
+        self._limits = SoftLimits(self._strike)
+        self._signalled = False
         self._left = threading.Event()
         self._left.set()
 
@@ -59,6 +72,7 @@ class SoloPool(Pool):
         self._execute = execute
         self._wake = wake
         self._options = options
+        self._limits.interrupt, self._limits.wake = options.interrupt, wake
 
     @property
     def size(self) -> int:
@@ -84,16 +98,20 @@ class SoloPool(Pool):
     def collect(self) -> Collected:
         """What has happened since the last call."""
         self._told = False
+        if self._limits.runs:
+            self._limits.enforce()
         # Outcomes first: what they end has begun before, so a job is never told as begun after its end.
         ended, begun = self._ended, self._begun
         finished = [ended.popleft() for _ in range(len(ended))]
         return Collected([begun.popleft() for _ in range(len(begun))], finished)
 
     def next_check(self) -> float | None:
-        """Soon, while a job may have begun that ``collect`` has not told of yet."""
+        """Soon, while a job may have begun that ``collect`` has not told of yet; else when a limit is up."""
         if self._begun:
             return 0.0
-        return START_GRACE if self._unbegun and self._running is None else None
+        if self._unbegun and self._running is None:
+            return START_GRACE
+        return self._limits.next() if self._limits.runs else None
 
     def drive(self) -> None:
         """Run jobs here until ``terminate``, or until ``close`` was called and all that was submitted is done.
@@ -103,6 +121,10 @@ class SoloPool(Pool):
         """
         self._driver = threading.get_ident()
         self._left.clear()
+        former = None
+        if threading.current_thread() is threading.main_thread():
+            former = signal.signal(SOFT, self._on_soft_limit)
+            self._signalled = True
         try:
             if not self._initialized:
                 self._initialize()
@@ -113,6 +135,9 @@ class SoloPool(Pool):
             job, self._running = self._running, None
             if job is not None:
                 self._end(Outcome(job.id, error=WorkerLostError(f"job {job.id} was interrupted in the main thread")))
+            if self._signalled:
+                self._signalled = False
+                signal.signal(SOFT, former)
             self._driver = None
             self._left.set()
 
@@ -165,7 +190,10 @@ class SoloPool(Pool):
             self._running = job
             begun.append(job.id)
             try:
-                outcome = Outcome(job.id, execute(job))
+                limited = job.soft_limit is not None
+                outcome = Outcome(job.id, self._limits.run(job, execute) if limited else execute(job))
+            except SoftTimeLimitExceeded as error:
+                outcome = Outcome(job.id, error=error)
             except SystemExit as error:
                 said = f"job {job.id} called sys.exit({error.code!r})"
                 outcome = Outcome(job.id, error=_caused(WorkerLostError(said), error))
@@ -177,6 +205,19 @@ class SoloPool(Pool):
             if not self._told:
                 self._told = True
                 wake()
+
+    def _strike(self, run: Run) -> None:
+        if self._signalled:
+            signal.pthread_kill(run.thread, SOFT)
+        else:
+            raise_in(run)
+
+    def _on_soft_limit(self, number: int, frame: FrameType | None) -> None:
+        """Raise in the job that is meant, if it has not ended meanwhile."""
+        run = self._limits.runs.get(threading.get_ident())
+        if run is not None and run.struck and not run.done and not run.told:
+            run.told = True
+            raise SoftTimeLimitExceeded(run.limit)
 
     def _park(self) -> bool:
         """Wait for jobs. Returns False when none will come."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from umbel_kernel.errors import PoolError, WorkerLostError
+from umbel_kernel.errors import PoolError, SoftTimeLimitExceeded, WorkerLostError
 from umbel_kernel.spi.pool import Job, Outcome, PoolOptions
 from umbel_pool_threads import ThreadsPool
 
@@ -168,3 +168,64 @@ def test_terminate_does_not_wait_for_ever(open_pool: Callable[..., Opened]) -> N
         opened.pool.submit([job(3)])
     gate.set()
     assert [outcome.job_id for outcome in opened.gather(1)] == [1]
+
+
+# Soft time limits
+
+
+def test_a_limit_strikes_its_own_job_and_nothing_else(open_pool: Callable[..., Opened]) -> None:
+    """Jobs that end just when their limits are up: the error comes too late for many of them."""
+
+    def execute(task: Job) -> str:
+        end = time.monotonic() + (0.002 if task.soft_limit else 0.0005)
+        while time.monotonic() < end:
+            pass
+        return "whole"
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        opened = open_pool(3, execute)
+        count = 600
+        limits = [0.0019 + 0.00002 * (number % 20) if number % 2 else None for number in range(count)]
+        jobs = [Job(number, b"", {}, soft_limit=limits[number]) for number in range(count)]
+        opened.pool.submit(jobs)
+        found: dict[int, Outcome] = {}
+        end = time.monotonic() + 30
+        while len(found) < count and time.monotonic() < end:
+            found.update((outcome.job_id, outcome) for outcome in opened.pool.collect().finished)
+    finally:
+        sys.setswitchinterval(interval)
+    assert len(found) == count
+    struck = 0
+    for number, outcome in found.items():
+        if limits[number] is None:
+            assert (outcome.value, outcome.error) == ("whole", None)
+        elif outcome.error is not None:
+            struck += 1
+            assert isinstance(outcome.error, SoftTimeLimitExceeded)
+            assert outcome.error.args == (limits[number],)
+    assert struck
+    assert opened.pool.info()["threads"] == 3
+    assert not opened.pool._limits.runs
+
+
+def test_a_limit_is_raised_where_the_framework_wants_it(open_pool: Callable[..., Opened]) -> None:
+    asked: list[tuple[int, Any]] = []
+    gate = threading.Event()
+
+    def interrupt(number: int, error: Exception) -> bool:
+        asked.append((number, error.args))
+        gate.set()
+        return True
+
+    opened = open_pool(1, lambda task: [gate.wait(0.01) for _ in range(500) if not gate.is_set()] and "told")
+    opened.pool._limits.interrupt = interrupt
+    opened.pool.submit([Job(1, b"", {}, soft_limit=0.05)])
+    end = time.monotonic() + 20
+    found: list[Outcome] = []
+    while not found and time.monotonic() < end:
+        found += opened.pool.collect().finished
+        time.sleep(0.005)
+    assert asked == [(1, (0.05,))]
+    assert found[0].error is None

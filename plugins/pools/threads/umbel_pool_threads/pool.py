@@ -9,8 +9,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
-from umbel_kernel.errors import PoolError, WorkerLostError
+from umbel_kernel.errors import PoolError, SoftTimeLimitExceeded, WorkerLostError
 from umbel_kernel.spi.pool import Collected, Job, Outcome, Pool, PoolCapability, PoolOptions
+from umbel_pool_threads.limits import SoftLimits
 
 START_GRACE = 0.005
 """Seconds after which the loop looks whether a job that was handed over has begun."""
@@ -37,10 +38,15 @@ class ThreadsPool(Pool):
     What a job raises that it should not: ``SystemExit`` and other exits end the job alone, with ``WorkerLostError``;
     any other exception gives a ``PoolError`` with it as cause. A thread outlives its jobs.
 
+    *Soft time limits* are enforced in ``collect``, by an error that is raised in the thread between two of its
+    bytecodes: a job that waits in C notices when it comes back. A thread cannot be ended, so there are no hard limits.
+
     The threads are daemons: a job that never ends does not keep the process alive after ``terminate``.
     """
 
-    capabilities: ClassVar[frozenset[PoolCapability]] = frozenset({PoolCapability.RESIZE, PoolCapability.LEADS})
+    capabilities: ClassVar[frozenset[PoolCapability]] = frozenset(
+        {PoolCapability.SOFT_TIME_LIMIT, PoolCapability.RESIZE, PoolCapability.LEADS}
+    )
 
     def __init__(self) -> None:
         self._jobs: deque[Job] = deque()
@@ -55,6 +61,7 @@ class ThreadsPool(Pool):
         self._number = 0
         self._busy: dict[int, float] = {}
         self._leading: set[int] = set()
+        self._limits = SoftLimits()
         self._seconds = 1.0
         self._told = False
         self._closed = False
@@ -70,6 +77,7 @@ class ThreadsPool(Pool):
         self._execute = execute
         self._wake = wake
         self._options = options
+        self._limits.interrupt, self._limits.wake = options.interrupt, wake
         if options.initialize is not None:
             try:
                 options.initialize()
@@ -110,16 +118,21 @@ class ThreadsPool(Pool):
         self._told = False
         if self._jobs and self._parked and self._held_up():
             self._rouse(len(self._jobs))
+        if self._limits.runs:
+            self._limits.enforce()
         # Outcomes first: what they end has begun before, so a job is never told as begun after its end.
         ended, begun = self._ended, self._begun
         finished = [ended.popleft() for _ in range(len(ended))]
         return Collected([begun.popleft() for _ in range(len(begun))], finished)
 
     def next_check(self) -> float | None:
-        """Soon, while a job may have begun that ``collect`` has not told of yet."""
+        """Soon, while a job may have begun that ``collect`` has not told of yet; else when a limit is up."""
         if self._begun:
             return 0.0
-        return START_GRACE if self._unbegun and self._parked else None
+        due = self._limits.next() if self._limits.runs else None
+        if self._unbegun and self._parked:
+            return START_GRACE if due is None else min(due, START_GRACE)
+        return due
 
     def grow(self, count: int = 1) -> None:
         """Start threads.
@@ -230,7 +243,10 @@ class ThreadsPool(Pool):
             busy[me] = since = monotonic()
             begun.append(job.id)
             try:
-                outcome = Outcome(job.id, execute(job))
+                limited = job.soft_limit is not None
+                outcome = Outcome(job.id, self._limits.run(job, execute) if limited else execute(job))
+            except SoftTimeLimitExceeded as error:
+                outcome = Outcome(job.id, error=error)
             except Exception as error:
                 said = f"job {job.id} could not be run: {type(error).__name__}: {error}"
                 outcome = Outcome(job.id, error=_caused(PoolError(said), error))

@@ -411,3 +411,24 @@ def test_nothing_goes_back_where_nothing_was_taken_beyond_the_limit(rig: Any, ap
     made.loop.pace.moved -= 1.0
     made.turn()
     assert made.held == held
+
+
+def test_far_tasks_are_looked_through_in_growing_batches(rig: Any, app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = rig(size=2, multiplier=4)
+    _send_due(made, 3000, 600)
+    taken, receive = [], made.consumer.receive
+
+    def watched(limit: int, timeout: float | None) -> Any:
+        found = receive(limit, timeout)
+        taken.append(len(found))
+        return found
+
+    monkeypatch.setattr(made.consumer, "receive", watched)
+    for _ in range(12):
+        made.turn()
+    assert taken[:8] == [8, 16, 32, 64, 128, 256, 512, 1000]
+    assert sum(taken) == 3000 and (made.waiting, len(made.loop.later)) == (3000, 0)
+    _send(app, 30)
+    for _ in range(12):
+        made.turn()
+    assert made.loop.waiting.ahead == 0 and made.held == 8, "the rest is for other workers"

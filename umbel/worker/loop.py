@@ -212,6 +212,8 @@ class Loop:
             self.feed()
             if len(self.settling):
                 self.settling.flush()
+        else:
+            self.waiting.ahead = 0
 
     def idle_turn(self, timeout: float, wait: Callable[[float], None]) -> None:
         """A turn without a consumer: timers, outcomes and the pool go on.
@@ -337,7 +339,7 @@ class Loop:
                 self._cancelled(held, fate)
         if again:
             self.suspects.admit(again)
-        self.waiting.flush()
+        self.waiting.flush(len(deliveries))
 
     def _cancelled(self, held: Held, fate: Fate) -> None:
         expired = fate is Fate.EXPIRED

@@ -69,7 +69,7 @@ class Room:
             return max(most - settling, 0)
         size, limit = loop.pool.size, self.limit
         if self._multiplier > 1:
-            limit = max(limit, size + loop.pace.ahead(size))
+            limit = max(limit, size + loop.pace.ahead(size), loop.waiting.ahead)
         return max(min(min(limit, MOST) - len(loop.ready) - len(loop.running) - settling, most), 0)
 
     @property

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from umbel.worker.held import Held
 from umbel.worker.holds import LONGEST_HOLD, Holds
+from umbel.worker.pace import MOST
 from umbel.worker.settling import Settling
 from umbel.worker.timer import Entry, Timer
 from umbel_kernel.errors import NotSupported
@@ -43,11 +44,15 @@ class Waiting:
 
     Attributes:
         parks: whether the broker lets messages wait.
+        ahead: how many messages to take at a time at least, because nearly all of late were of such tasks: what lies
+            behind them may be due.
     """
 
     def __init__(self, loop: Waits) -> None:
         self._loop = loop
         self.parks = False
+        self.ahead = 0
+        self._seen = 0
         self._far: list[tuple[Held, float]] = []
         self._heap: list[tuple[float, int]] = []
         self._entry: Entry | None = None
@@ -59,18 +64,26 @@ class Waiting:
 
     def add(self, held: Held, due: datetime) -> None:
         """Let a task wait. One that is far away is parked at the next ``flush``, with all others."""
+        self._seen += 1
         seconds = max((due - datetime.now(UTC)).total_seconds(), 0.0)
         if self.parks and seconds > SOON and held.delivery is not None:
             self._far.append((held, seconds))
         else:
             self._hold(held, seconds)
 
-    def flush(self) -> None:
+    def flush(self, count: int) -> None:
         """Hand back to the broker what is to wait there.
+
+        Args:
+            count: of how many messages those that were added since the last call were.
 
         Raises:
             OperationalError: the connection is lost.
         """
+        seen, self._seen = self._seen, 0
+        if seen or self.ahead:
+            # Fewer than were asked for are all that there were.
+            self.ahead = min(2 * count, MOST) if seen > 0.9 * count and 2 * count >= self.ahead else 0
         far, self._far = self._far, []
         if far and not self._park(far):
             for held, seconds in far:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from umbel_broker_amqp.address import Address
 from umbel_broker_amqp.consumer import AmqpConsumer
-from umbel_broker_amqp.delays import DELIVERY, Delays, bind, lay_out, may_wait, waiting
+from umbel_broker_amqp.delays import DELIVERY, Delays, bind, lay_out, waiting
 from umbel_broker_amqp.outlet import Outlet
+from umbel_broker_amqp.parking import Parking
 from umbel_broker_amqp.settings import SETTINGS
 from umbel_broker_amqp.topology import declare_exchange, declare_queue
 from umbel_kernel.errors import ChannelError, OperationalError, PublishError
@@ -65,6 +66,7 @@ class AmqpBroker(Broker):
         self._lacks = {BrokerCapability.CONFIRM} if confirms is False else set()
         self._may_delay = True
         self._say()
+        self._parking = Parking(self._outlet)
         self._ways: tuple[int, set[str]] = (-1, set())
         self._lock = threading.Lock()
         self._temporary: set[str] = set()
@@ -75,8 +77,6 @@ class AmqpBroker(Broker):
         lacks = set(self._lacks)
         if not (self._delays.used and self._may_delay):
             lacks.add(BrokerCapability.DELAY)
-        if not self._may_delay:
-            lacks.add(BrokerCapability.PARK)
         self.capabilities = type(self).capabilities - lacks  # type: ignore[misc]
 
     def connect(self, *, timeout: float) -> None:
@@ -168,8 +168,7 @@ class AmqpBroker(Broker):
     ) -> AmqpConsumer:
         """See ``Broker.consumer``. Without ``prefetch`` the server sends what ``receive`` asks for and no more.
 
-        Where messages are published to wait in the server, this is what creates the queues that they wait in; where
-        only consumers send them to wait, the first one does.
+        Where messages are published to wait in the server, this is what creates the queues that they wait in.
         """
         delayed = [queue for queue in queues if self._delays.used and self._delays.known(queue)]
         if delayed:
@@ -180,8 +179,7 @@ class AmqpBroker(Broker):
             prefetch=prefetch,
             name=name,
             patience=float(self.options.get("read_timeout") or 5.0),
-            park=self._park,
-            may_park=self._may_park,
+            parking=self._parking,
             on_close=self._forget,
         )
         with self._lock:
@@ -202,20 +200,10 @@ class AmqpBroker(Broker):
                 pass  # they go by themselves after half an hour
             self._outlet.close(1.0)
 
-    def _park(self, messages: Sequence[Message]) -> None:
-        """Publish what consumers send to wait."""
-        self._send(self._outlet.publish, messages, 5.0, parks=True)
-
-    def _may_park(self, names: Collection[str]) -> bool:
-        """Whether messages can wait for these queues; creates the queues that they wait in."""
-        if not all(map(may_wait, names)):
-            return False
-        return self._make_ways([self._delays.find(name) or Queue(name) for name in names], _LAYING_OUT)
-
-    def _send(self, send: Any, messages: Sequence[Message], timeout: float, *, parks: bool = False) -> None:
+    def _send(self, send: Any, messages: Sequence[Message], timeout: float) -> None:
         """Send a batch of which some are to wait, those by the queues that they wait in."""
         sent, originals = list(messages), {}
-        if self._delays.used or parks:
+        if self._delays.used:
             for place, message in enumerate(messages):
                 queues = self._delays.through(message)
                 if queues is not None and self._make_ways(queues, timeout):

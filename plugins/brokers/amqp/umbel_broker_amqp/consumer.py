@@ -5,15 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from struct import Struct
 
 from umbel_broker_amqp.address import Address
-from umbel_broker_amqp.content import END, FRAME
-from umbel_broker_amqp.delays import LEVEL, arrived, parked
+from umbel_broker_amqp.content import END, FRAME, unpack
+from umbel_broker_amqp.delays import LEVEL
+from umbel_broker_amqp.delays import arrived as delays_arrived
 from umbel_broker_amqp.intake import Intake, SingleIntake, is_quorum
+from umbel_broker_amqp.parking import PARKED, Parking, arrived, parked
 from umbel_broker_amqp.session import Session
-from umbel_broker_amqp.unpacker import Unpacker
 from umbel_broker_amqp.wake import WakePipe
 from umbel_kernel.errors import ChannelError, NotSupported, OperationalError
 from umbel_kernel.spi.broker import Consumer, Delay, delays
@@ -26,8 +27,6 @@ _LONGEST = 30.0
 _NOT_IMPLEMENTED = 540
 _PRECONDITION_FAILED = 406
 
-Park = Callable[[Sequence[Message]], None]
-
 
 class AmqpConsumer(Consumer):
     """Asks for messages at the first ``receive``; what comes beyond ``limit`` is kept and is the first next time.
@@ -36,8 +35,7 @@ class AmqpConsumer(Consumer):
         prefetch: how many may be unacknowledged at least; the server sends more only when as many as are held plus
             asked for are more.
         patience: seconds to wait for an answer of the server.
-        park: publishes messages that are to wait in the broker and returns when it has them.
-        may_park: sees that messages of the queues of these names can wait, and says whether they can.
+        parking: takes the messages that are to wait in the broker.
         on_close: called once with this consumer after it has closed.
     """
 
@@ -49,8 +47,7 @@ class AmqpConsumer(Consumer):
         prefetch: int,
         name: str,
         patience: float,
-        park: Park,
-        may_park: Callable[[Collection[str]], bool],
+        parking: Parking,
         on_close: Callable[[AmqpConsumer], None],
     ) -> None:
         self._address = address
@@ -58,15 +55,14 @@ class AmqpConsumer(Consumer):
         self._fixed = prefetch
         self._name = name
         self._patience = patience
-        self._park = park
-        self._may_park = may_park
+        self._parking = parking
         self._on_close = on_close
         self._counted = {queue.name for queue in queues if is_quorum(queue)}
         self._intake = (SingleIntake if self._counted else Intake)(queues, name, prefetch)
-        self._unpacker = Unpacker(self._intake.names)
         self._ready: deque[Delivery] = deque()
         self._held: dict[int, Delivery] = {}
-        self._parking: list[tuple[Delivery, float]] = []
+        self._leaving: list[tuple[Delivery, Message]] = []
+        self._early: list[tuple[Delivery, float]] = []  # what has waited and is not due yet
         self._reading = False
         self._closed = False
         self._closing = threading.Lock()
@@ -91,7 +87,7 @@ class AmqpConsumer(Consumer):
         if self._closed:
             raise OperationalError("this consumer is closed; make a new one")
         end = None if timeout is None else time.monotonic() + timeout
-        if self._parking:
+        if self._leaving or self._early:
             self._send_to_wait()
         if limit > 0:
             if self._reading:
@@ -106,6 +102,8 @@ class AmqpConsumer(Consumer):
                 if len(self._ready) >= limit:
                     break
             while True:
+                if self._early:
+                    self._send_to_wait()
                 if rests and self._ready:
                     self._turn_away()
                 taken = self._take(limit)
@@ -136,11 +134,11 @@ class AmqpConsumer(Consumer):
         held until then."""
         if delay is not None and requeue:
             seconds = dict(zip(deliveries, delays(len(deliveries), delay), strict=True))
-            waiting = {d: s for d, s in seconds.items() if s >= 1 and self._held.get(d.tag) is d}
-            if waiting and not self._may_park({delivery.queue for delivery in waiting}):
-                raise NotSupported("messages of these queues cannot wait in the broker")
-            self._parking += waiting.items()
-            deliveries = [delivery for delivery in deliveries if delivery not in waiting]
+            leaving = {d: self._parked(d, s) for d, s in seconds.items() if s >= 1 and self._held.get(d.tag) is d}
+            if leaving and not self._parking.prepare({message.exchange for message in leaving.values()}):
+                raise NotSupported("the server does not let messages wait")
+            self._leaving += leaving.items()
+            deliveries = [delivery for delivery in deliveries if delivery not in leaving]
         self._settle(deliveries, 120, 2 if requeue else 0)
 
     def extend(self, deliveries: Sequence[Delivery]) -> None:
@@ -179,7 +177,6 @@ class AmqpConsumer(Consumer):
                 raise
             # A queue is a quorum queue without our knowing, or the server has no global qos.
             self._intake = SingleIntake(list(self._queues.values()), self._name, self._fixed)
-            self._unpacker = Unpacker(self._intake.names)
             self._session = self._open()
             self._begin(limit)
 
@@ -199,19 +196,33 @@ class AmqpConsumer(Consumer):
         return taken
 
     def _content(self, method: bytes, header: bytes, body: bytes) -> None:
-        delivery = self._unpacker.unpack(method, header, body)
+        delivery = unpack(method, header, body, self._intake.names)
         if delivery.queue in self._counted:
             count = delivery.headers.pop("x-delivery-count", 0)
             delivery.delivery_count = count if isinstance(count, int) else 0
         if delivery.exchange.startswith(LEVEL):
-            arrived(delivery, self._queues.get(delivery.queue))
+            delays_arrived(delivery, self._queues.get(delivery.queue))
         self._intake.came(method, delivery)
-        self._ready.append(delivery)
+        left = arrived(delivery) if PARKED in delivery.headers else 0.0
+        if left >= 1:
+            self._early.append((delivery, left))
+        else:
+            self._ready.append(delivery)
 
     def _send_to_wait(self) -> None:
-        parking, self._parking = self._parking, []
-        self._park([parked(delivery, seconds) for delivery, seconds in parking])
-        self.ack([delivery for delivery, _ in parking])
+        leaving, self._leaving = self._leaving, []
+        early, self._early = self._early, []
+        again = [(delivery, self._parked(delivery, left)) for delivery, left in early]
+        if self._parking.prepare({message.exchange for _, message in again}):
+            self._held.update((delivery.tag, delivery) for delivery, _ in again)
+            leaving += again
+        else:
+            self._ready.extend(delivery for delivery, _ in early)
+        self._parking.send([message for _, message in leaving])
+        self.ack([delivery for delivery, _ in leaving])
+
+    def _parked(self, delivery: Delivery, seconds: float) -> Message:
+        return parked(delivery, seconds, quorum=delivery.queue in self._counted)
 
     def _settle(self, deliveries: Sequence[Delivery], method: int, bits: int) -> None:
         tags = {d.tag for d in deliveries if self._held.get(d.tag) is d}

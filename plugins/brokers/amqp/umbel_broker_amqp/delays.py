@@ -74,7 +74,7 @@ def bind(channel: Any, queue: Queue) -> None:
             pattern = key if key.startswith("#") else f"#.{key}"
             channel.exchange_bind(exchange.name, DELIVERY, pattern, nowait=True)
             channel.queue_bind(queue.name, exchange.name, pattern, nowait=True)
-    if may_wait(queue.name):
+    if _may_wait(queue.name):
         channel.queue_bind(queue.name, DELIVERY, f"{'*.' * LEVELS}{_OWN}.{queue.name}")
 
 
@@ -103,8 +103,7 @@ def _is_level(death: Any) -> bool:
     return isinstance(death, dict) and str(death.get("queue")).startswith(LEVEL)
 
 
-def may_wait(name: str) -> bool:
-    """Whether messages can wait for a queue of this name."""
+def _may_wait(name: str) -> bool:
     return len(f"{'0.' * LEVELS}{_OWN}.{name}".encode()) <= _LONGEST_KEY and not {"*", "#"} & set(name.split("."))
 
 
@@ -143,7 +142,7 @@ class Delays:
             return None
         if not message.exchange:
             queue = self._known.get(message.routing_key) or Queue(message.routing_key)
-            return [queue] if may_wait(queue.name) else None
+            return [queue] if _may_wait(queue.name) else None
         if len(message.routing_key.encode()) + 2 * LEVELS > _LONGEST_KEY:
             return None
         found = [
@@ -173,24 +172,4 @@ def waiting(message: Message) -> Message:
         delay=None,
         expiration=None,
         form=None,
-    )
-
-
-def parked(delivery: Delivery, seconds: float) -> Message:
-    """A delivery as a message that waits for its queue."""
-    mode = delivery.properties.get("delivery_mode")
-    return Message(
-        delivery.body,
-        delivery.queue,
-        "",
-        delivery.content_type,
-        delivery.content_encoding,
-        dict(delivery.headers),
-        delivery.correlation_id,
-        delivery.reply_to,
-        delivery.priority,
-        mode if isinstance(mode, int) else 2,
-        None,
-        seconds,
-        dict(delivery.properties),
     )

@@ -69,7 +69,7 @@ def test_a_message_keeps_all_it_has_and_goes_from_queue_to_queue_until_its_time(
     began = time.monotonic()
     consumer.reject([held], requeue=True, delay=3.9)
     (found,) = take(consumer, 1)
-    assert 2.8 <= time.monotonic() - began
+    assert time.monotonic() - began >= 2.8
     for field in ("body", "content_type", "content_encoding", "headers", "correlation_id", "reply_to", "properties"):
         assert getattr(found, field) == getattr(held, field), field
     assert (found.exchange, found.routing_key, found.redelivered) == (topic.name, "a.b", False)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import Callable
+from inspect import isawaitable
 from time import perf_counter
+from types import CoroutineType
 from typing import Any
 
 from umbel.app.outcome import TaskOutcome
@@ -42,8 +43,13 @@ class AsyncTracer(Tracer):
             if signals.task_prerun._receivers:
                 signals.task_prerun.send(sender=task, task_id=task_id, task=task, args=args, kwargs=kwargs)
             if self.before_start is not None:
-                await _ended(self.before_start(task_id, args, kwargs))
-            value = await _ended(self.call(*args, **kwargs))
+                value = self.before_start(task_id, args, kwargs)
+                if isawaitable(value):
+                    await value
+            value = self.call(*args, **kwargs)
+            # A ``__call__`` of the task's own may return whatever it likes.
+            if type(value) is CoroutineType or isawaitable(value):
+                value = await value
             if request.chord:
                 outcome, steps = await asyncio.to_thread(self._succeeded, request, args, kwargs, value, start)
             else:
@@ -73,13 +79,11 @@ class AsyncTracer(Tracer):
 
     async def _guard_async(self, request: Context, handler: Callable[..., Any], *args: Any) -> None:
         try:
-            await _ended(handler(*args))
+            value = handler(*args)
+            if isawaitable(value):
+                await value
         except Exception:
             logger.exception("Task %s[%s]: its handler %r raised", self.name, request.id, handler)
-
-
-async def _ended(value: Any) -> Any:
-    return await value if inspect.isawaitable(value) else value
 
 
 def _is_cancelled(error: asyncio.CancelledError) -> bool:

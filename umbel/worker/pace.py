@@ -6,7 +6,7 @@ from collections.abc import Callable
 from time import monotonic
 
 MOST = 1000
-"""The most messages taken in one turn, and held while tasks are short."""
+"""The most messages taken in one turn, and held beyond those that run."""
 
 SHORT = 0.02
 """Seconds of work that may wait in the worker beyond its prefetch limit while tasks are short."""

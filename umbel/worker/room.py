@@ -70,7 +70,7 @@ class Room:
         size, limit = loop.pool.size, self.limit
         if self._multiplier > 1:
             limit = max(limit, size + loop.pace.ahead(size), loop.waiting.ahead)
-        return max(min(min(limit, MOST) - len(loop.ready) - len(loop.running) - settling, most), 0)
+        return max(min(min(limit, size + MOST) - len(loop.ready) - len(loop.running) - settling, most), 0)
 
     @property
     def exceeded(self) -> bool:

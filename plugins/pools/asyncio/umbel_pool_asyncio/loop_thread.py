@@ -21,18 +21,24 @@ class LoopThread:
     """Turns an event loop until it is told to end. No task ends it, whatever it raises.
 
     Args:
+        factory: makes the loop.
         initialize: called in the thread before anything else runs there.
         finalize: called in it after everything else.
     """
 
-    def __init__(self, initialize: Callable[[], None] | None, finalize: Callable[[], None] | None) -> None:
+    def __init__(
+        self,
+        factory: Callable[[], asyncio.AbstractEventLoop],
+        initialize: Callable[[], None] | None,
+        finalize: Callable[[], None] | None,
+    ) -> None:
         self._initialize = initialize
         self._finalize = finalize
         self._thread = threading.Thread(target=self._live, name="umbel-asyncio", daemon=True)
         self._ready: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._ends = False
         self._deadline = 0.0
-        self.loop: asyncio.AbstractEventLoop = asyncio.new_event_loop()
+        self.loop = factory()
 
     @property
     def ident(self) -> int | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 import os
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
@@ -12,7 +14,7 @@ from umbel_kernel.spi.pool import Collected, Job, Outcome, Pool, PoolCapability,
 from umbel_pool_asyncio.limits import Due, Limits
 from umbel_pool_asyncio.loop_thread import LoopThread, logger
 from umbel_pool_asyncio.run import Run
-from umbel_pool_asyncio.settings import STALL, THREADS
+from umbel_pool_asyncio.settings import LOOP, STALL, THREADS
 from umbel_pool_asyncio.watchdog import Watchdog
 from umbel_pool_threads import ThreadsPool
 
@@ -46,7 +48,7 @@ class AsyncioPool(Pool):
             PoolCapability.RESIZE,
         }
     )
-    settings = (THREADS, STALL)
+    settings = (THREADS, STALL, LOOP)
 
     def __init__(self) -> None:
         self._jobs: deque[Job] = deque()
@@ -59,6 +61,7 @@ class AsyncioPool(Pool):
         self._threaded: set[int] = set()
         self._size = 0
         self._called = False
+        self._filling = False
         self._told = False
         self._closed = False
         self._home: LoopThread | None = None
@@ -68,18 +71,21 @@ class AsyncioPool(Pool):
         """Start the event loop and the threads. ``initialize`` and ``finalize`` are called in the loop's thread.
 
         Raises:
-            PoolError: the size is no positive number, ``initialize`` raised, or no thread can be started.
+            PoolError: the size is no positive number, ``initialize`` raised, no thread can be started, or there is no
+                such event loop.
         """
         if size < 1:
             raise PoolError(f"a pool of {size} coroutines cannot run anything; give a concurrency of at least 1")
         self._size = size
         self._wake = wake
         self._make = options.coroutine
-        home = self._home = LoopThread(options.initialize, options.finalize)
-        stall = float(options.settings.get(STALL.name, STALL.default))
+        given = options.settings
+        factory = _factory(given.get(LOOP.name, LOOP.default))
+        home = self._home = LoopThread(factory, options.initialize, options.finalize)
+        stall = float(given.get(STALL.name, STALL.default))
         try:
             home.start()
-            self._most_threads = max(1, int(options.settings.get(THREADS.name, THREADS.default)))
+            self._most_threads = max(1, int(given.get(THREADS.name, THREADS.default)))
             self._threads.open(min(size, self._most_threads), execute, wake, PoolOptions(interrupt=options.interrupt))
         except PoolError:
             self.terminate()
@@ -144,7 +150,7 @@ class AsyncioPool(Pool):
     def next_check(self) -> float | None:
         """When a limit is due; soon, while a job may have begun that ``collect`` has not told of yet."""
         checks = [self._limits.next()]
-        if self._begun or (self._unbegun and len(self._runs) < self._size):
+        if self._begun or self._filling or (self._unbegun and len(self._runs) < self._size):
             checks.append(START_GRACE)
         if self._threaded:
             checks.append(self._threads.next_check())
@@ -260,6 +266,7 @@ class AsyncioPool(Pool):
         home, watchdog = self._home, self._watchdog
         if home is None:
             return
+        self._filling = True
         while len(runs) < self._size:
             try:
                 job = jobs.popleft()
@@ -273,6 +280,7 @@ class AsyncioPool(Pool):
             runs[job.id] = run
             if job.soft_limit is not None or job.hard_limit is not None:
                 self._limits.begin(run)
+        self._filling = False
         if watchdog is not None and watchdog.asleep and runs:
             watchdog.rouse()
 
@@ -297,6 +305,16 @@ class AsyncioPool(Pool):
             self._wake()
         if self._jobs:
             self._fill()
+
+
+def _factory(path: str) -> Callable[[], asyncio.AbstractEventLoop]:
+    if not path:
+        return asyncio.new_event_loop
+    module, _, name = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)  # type: ignore[no-any-return]
+    except (ImportError, AttributeError, ValueError) as error:
+        raise PoolError(f"{LOOP.name} is {path!r}, which cannot be had: {error}; give module:function") from error
 
 
 def _caused(error: PoolError, cause: BaseException) -> PoolError:

@@ -10,6 +10,13 @@ THREADS = Setting(
     20,
     "How many tasks that are plain functions the asyncio pool runs at once, in threads beside its event loop.",
 )
+LOOP = Setting(
+    "worker_asyncio_loop",
+    "str",
+    "",
+    'What makes the event loop of the asyncio pool, as module:function, such as "uvloop:new_event_loop"; '
+    "asyncio's own by default.",
+)
 STALL = Setting(
     "worker_asyncio_stall",
     "float",

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from umbel.app import outbox
 from umbel.app.outbox import Outgoing
 from umbel.app.outcome import Verdict
 from umbel.worker import loop as loop_module
@@ -331,3 +332,35 @@ def test_a_message_that_cannot_be_read_is_buried_also_after_a_lost_connection(lo
     log.turn()
     assert (log.waiting, log.held, len(log.pool.waiting)) == (0, 0, 0)
     assert log.broker.size(["dead"]) == {"dead": 1}
+
+
+def test_what_follows_from_a_task_is_taken_before_its_result_is_stored(log: Any) -> None:
+    (job,) = _start(log, "late")
+    log.spy(log.consumer, "receive", int)
+    log.spy(log.pool, "submit", len)
+    with outbox.gathering() as following:
+        log.app.send_task("late")
+    log.pool.end(job, log.app, outgoing=following)
+    log.loop.turn()
+    assert [name for name, _ in log.did] == ["publish", "receive", "submit", "store", "ack"]
+    assert (len(log.settling), len(log.pool.waiting)) == (0, 1)
+
+
+def test_many_that_end_at_once_are_settled_before_more_is_taken(log: Any) -> None:
+    log.loop.pace.mean, log.loop.pace.done = 0.0001, 10_000
+    jobs = _start(log, "late", 4)
+    assert len(jobs) > log.pool.size
+    log.spy(log.consumer, "receive", int)
+    for job in jobs:
+        log.pool.end(job, log.app, outgoing=[_follow()])
+    log.turn()
+    assert [name for name, _ in log.did] == ["publish", "store", "ack", "receive"]
+
+
+def test_a_broker_that_is_away_is_not_asked_twice_in_one_turn(log: Any) -> None:
+    (job,) = _start(log, "late")
+    log.fail["publish"] = _raise(OperationalError("the broker is away"))
+    log.pool.end(job, log.app, outgoing=[_follow()])
+    log.turn()
+    assert log.did == [("publish", 1)]
+    assert log.settling.retry_in is not None

@@ -197,7 +197,7 @@ class Loop:
         consumer = self.consumer
         assert consumer is not None
         wait = self.timer.run_due()
-        self.collect()
+        hurried = self.collect(hurries=not leads)
         if self.ready or self.rates.due or self.suspects:
             self.feed()
         room = self.room.free() if self.shutdown.ending is Ending.NONE else 0
@@ -206,12 +206,12 @@ class Loop:
             if not room:
                 return
             timeout = 0.0
-        deliveries = consumer.receive(room, timeout)
+        deliveries = consumer.receive(room, 0.0 if hurried else timeout)
         if deliveries:
             self.accept(deliveries)
             self.feed()
-            if len(self.settling):
-                self.settling.flush()
+        if (deliveries or hurried) and len(self.settling):
+            self.settling.flush()
         else:
             self.waiting.ahead = 0
 
@@ -248,8 +248,15 @@ class Loop:
             timeout = min(timeout, _START_POLL)
         return max(timeout, 0.0)
 
-    def collect(self) -> None:
+    def collect(self, *, hurries: bool = False) -> bool:
         """Settle what the pool has done since the last turn.
+
+        Args:
+            hurries: when only a few tasks have ended, just publish what follows from them, since the next of a chain
+                may be taken and run here while results are stored.
+
+        Returns:
+            Whether it did so, and the rest is still to be settled.
 
         Raises:
             OperationalError: the consumer's connection is lost.
@@ -281,7 +288,10 @@ class Loop:
         else:
             self.room.shed()
         if len(settling):
+            if hurries and len(settling) <= self.pool.size and settling.hurry():
+                return True
             settling.flush()
+        return False
 
     def _finish(self, held: Held, outcome: Outcome) -> None:
         if held.refused:

@@ -172,6 +172,21 @@ class Settling:
         """Whether there is something for the broker or the store."""
         return bool(self._outgoing or self._records or self._ends or self._deferred or self.chords.waiting)
 
+    def hurry(self) -> bool:
+        """Publish what was gathered, ahead of ``flush``, which does the rest. Returns whether there was anything: then
+        some of it may be in a queue that this worker reads.
+        """
+        if not self._outgoing or self._pause or self._deferred or self._former is not None:
+            return False
+        try:
+            self._publish()
+            if self._ends:
+                self._end_chords()
+        except OperationalError as error:
+            self._put_off(error)
+            return False
+        return True
+
     def flush(self, *, force: bool = False) -> bool:
         """Do what was gathered. Returns whether nothing is left.
 

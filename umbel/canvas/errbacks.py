@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from umbel.canvas.signature import maybe_signature
+from umbel_kernel.errors import OperationalError
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +24,9 @@ def call_errbacks(app: Any, errbacks: Iterable[Any], request: Any, exc: BaseExce
 
     Args:
         request: of the task that failed; ``id`` and ``root_id`` are used here.
+
+    Raises:
+        OperationalError: the broker or the store is away.
     """
     for errback in errbacks:
         sig = maybe_signature(errback, app=app, clone=True)
@@ -34,7 +38,12 @@ def call_errbacks(app: Any, errbacks: Iterable[Any], request: Any, exc: BaseExce
                 logger.exception("the errback %s of task %s raised an error", sig.task, request.id)
             continue
         send = sig.apply if getattr(request, "is_eager", False) else sig.apply_async
-        send((request.id,), parent_id=request.id, root_id=getattr(request, "root_id", None) or request.id)
+        try:
+            send((request.id,), parent_id=request.id, root_id=getattr(request, "root_id", None) or request.id)
+        except OperationalError:
+            raise
+        except Exception:
+            logger.exception("the errback %s of task %s cannot be sent", sig, request.id)
 
 
 def takes_more_than_an_id(app: Any, errback: Any) -> bool:

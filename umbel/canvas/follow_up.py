@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +21,7 @@ from umbel.model.brief import brief
 from umbel.model.exceptions import ChordError
 from umbel.model.ids import uuid
 from umbel.model.states import FAILURE, PROPAGATE_STATES
-from umbel_kernel.errors import BackendError, ContentError, EncodeError, OperationalError, UmbelError
+from umbel_kernel.errors import BackendError, ContentError, EncodeError, OperationalError
 from umbel_kernel.spi.backend import BackendCapability, ChordPart
 
 logger = logging.getLogger(__name__)
@@ -48,39 +49,46 @@ class _Ended:
 def follow_success(app: Any, request: Any, result: Any) -> None:
     """Send the callbacks and the next step of the chain of a task that ended well; of an eager one, run them.
 
-    While the store is away that one of them needs, wait for it: the task has not failed because of it.
+    One that cannot be sent, because it does not take the result or because its queue is not known, fails for itself.
+    While the store is away that one of them needs, wait for it: the task has not failed because of that.
 
     Raises:
         EncodeError: the result cannot be serialised.
     """
-    if not request.callbacks and not request.chain:
-        return
-    if request.is_eager:
-        _send_next(app, request, result)
-    else:
-        send = functools.partial(_send_next_together, app, request, result)
-        patiently(f"task {request.id}, which others follow,", send)
-
-
-def _send_next_together(app: Any, request: Any, result: Any) -> None:
-    with app.batching():
-        _send_next(app, request, result)
-
-
-def _send_next(app: Any, request: Any, result: Any) -> None:
     callbacks, chain = request.callbacks, request.chain
+    if not callbacks and not chain:
+        return
     options: dict[str, Any] = {"parent_id": request.id, "root_id": request.root_id or request.id}
     if app.conf.task_inherit_parent_priority:
         priority = (request.delivery_info or {}).get("priority")
         if priority is not None:
             options["priority"] = priority
-    here = request.is_eager and not app.conf.task_always_eager
-    for callback in callbacks or ():
-        sig = maybe_signature(callback, app=app, clone=True)
-        (sig.apply if here else sig.apply_async)((result,), **options)
+    ahead = deque((maybe_signature(callback, app=app, clone=True), options) for callback in callbacks or ())
     if chain:
-        sig = maybe_signature(chain[-1], app=app, clone=True)
-        (sig.apply if here else sig.apply_async)((result,), chain=list(chain[:-1]), **options)
+        ahead.append((maybe_signature(chain[-1], app=app, clone=True), {**options, "chain": list(chain[:-1])}))
+    if request.is_eager:
+        here = not app.conf.task_always_eager
+        for sig, own in ahead:
+            (sig.apply if here else sig.apply_async)((result,), **own)
+    else:
+        send = functools.partial(_send_next, app, request.id, ahead, result)
+        patiently(f"task {request.id}, which others follow,", send)
+
+
+def _send_next(app: Any, task_id: str, ahead: deque[tuple[Any, dict[str, Any]]], result: Any) -> None:
+    """Send these one after another, and drop each that is done."""
+    while ahead:
+        sig, options = ahead[0]
+        try:
+            with app.batching():
+                sig.apply_async((result,), **options)
+        except (OperationalError, EncodeError):
+            raise
+        except Exception as error:
+            logger.exception("%s, which was to follow task %s, cannot be sent", sig, task_id)
+            sig.options["chain"] = [*(options.get("chain") or ()), *as_list(sig.options.get("chain"))]
+            fail_body(app, sig, error)
+        ahead.popleft()
 
 
 def follow_failure(
@@ -238,12 +246,14 @@ def send_body(app: Any, body: Any, values: list[Any], request: Any = None) -> No
     if request is not None:
         options = {"parent_id": request.id, "root_id": getattr(request, "root_id", None) or request.id}
     try:
-        maybe_signature(body, app=app, clone=True).apply_async((values,), **options)
+        with app.batching():
+            maybe_signature(body, app=app, clone=True).apply_async((values,), **options)
     except OperationalError:
         raise
-    except UmbelError as error:
+    except Exception as error:
+        # Whatever it is, such as arguments that it does not take: who waits for the body has to be told.
         logger.exception("the body of a chord could not be sent")
-        refused = ChordError(f"the body could not be sent: {error}")
+        refused = ChordError(f"the body could not be sent: {type(error).__name__}: {error}")
         refused.__cause__ = error
         fail_body(app, body, refused)
 

@@ -22,6 +22,8 @@ from umbel import Umbel
 from umbel.model.ids import uuid
 
 MODULE = """
+    import asyncio
+    import sys
     import time
     from umbel import Umbel
 
@@ -31,13 +33,24 @@ MODULE = """
         broker_transport_options={options},
     )
 
-    @app.task(name="note")
-    def note(number, seconds=0.0):
-        time.sleep(seconds)
+    def noted(number):
         with open("{folder}/notes", "a") as file:
             print(number, file=file)
         return number
+
+    def note_plainly(number, seconds=0.0):
+        time.sleep(seconds)
+        return noted(number)
+
+    async def note_async(number, seconds=0.0):
+        await asyncio.sleep(seconds)
+        return noted(number)
+
+    app.task(name="note")(note_async if "asyncio" in sys.argv else note_plainly)
 """
+
+
+POOLS = ["prefork", *(pytest.param(pool, marks=pytest.mark.slow) for pool in ("solo", "asyncio", "gevent", "eventlet"))]
 
 
 class Proxy:
@@ -216,6 +229,8 @@ def amqp_proxy(amqp_url: str) -> Iterator[Proxy]:
         pytest.param(signal.SIGTERM, "prefork", marks=pytest.mark.slow),
         pytest.param(signal.SIGKILL, "solo", marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, "threads", marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, "gevent", marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, "eventlet", marks=pytest.mark.slow),
     ],
 )
 def test_a_server_that_is_started_anew(redis: Any, place: Any, number: int, pool: str, record_property: Any) -> None:
@@ -243,7 +258,7 @@ def test_a_server_that_is_started_anew(redis: Any, place: Any, number: int, pool
     assert made.notes()[2] == 1
 
 
-@pytest.mark.parametrize("pool", ["prefork", pytest.param("solo", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("pool", POOLS)
 @pytest.mark.parametrize("broker", ["redis", "amqp"])
 def test_a_connection_that_is_cut(broker: str, pool: str, request: Any, place: Any) -> None:
     proxy = request.getfixturevalue(f"{broker}_proxy")
@@ -274,7 +289,7 @@ def test_a_connection_that_is_cut(broker: str, pool: str, request: Any, place: A
         made.app.connections.broker().delete([made.queue])
 
 
-@pytest.mark.parametrize("pool", ["prefork", pytest.param("solo", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("pool", POOLS)
 def test_a_connection_that_falls_silent(redis: Any, redis_proxy: Proxy, place: Any, pool: str) -> None:
     client = redis.url
     made = place(f"redis://127.0.0.1:{redis_proxy.port}/0", client, pool, lease=4, socket_timeout=1)

@@ -20,7 +20,9 @@ from umbel import Umbel
 from umbel.model.exceptions import Terminated, WorkerLostError
 
 MODULE = """
+    import asyncio
     import os
+    import sys
     import time
     from umbel import Umbel
 
@@ -31,13 +33,19 @@ MODULE = """
         with open("{folder}/notes", "a") as file:
             print(word, file=file)
 
-    @app.task(name="nap")
-    def nap(number, seconds):
+    def nap_plainly(number, seconds):
         note(f"begin {{number}}")
         time.sleep(seconds)
         note(f"end {{number}}")
         return number
 
+    async def nap_async(number, seconds):
+        note(f"begin {{number}}")
+        await asyncio.sleep(seconds)
+        note(f"end {{number}}")
+        return number
+
+    nap = app.task(name="nap")(nap_async if "asyncio" in sys.argv else nap_plainly)
     app.task(name="late", acks_late=True)(nap.run)
 """
 
@@ -91,7 +99,8 @@ def place(tmp_path: Path) -> Iterator[Place]:
     made.app.close()
 
 
-POOLS = ["prefork", "threads", "solo", "gevent", pytest.param("eventlet", marks=pytest.mark.slow)]
+POOLS = ["prefork", "threads", "solo", "asyncio", "gevent", pytest.param("eventlet", marks=pytest.mark.slow)]
+STARTS = ["prefork", "solo", *(pytest.param(pool, marks=pytest.mark.slow) for pool in ("gevent", "eventlet"))]
 
 
 @pytest.mark.parametrize(
@@ -100,7 +109,9 @@ POOLS = ["prefork", "threads", "solo", "gevent", pytest.param("eventlet", marks=
         ("prefork", "nap"),
         ("prefork", "late"),
         ("solo", "late"),
-        ("gevent", "late"),
+        ("asyncio", "late"),
+        pytest.param("asyncio", "nap", marks=pytest.mark.slow),
+        pytest.param("gevent", "late", marks=pytest.mark.slow),
         pytest.param("gevent", "nap", marks=pytest.mark.slow),
         pytest.param("eventlet", "nap", marks=pytest.mark.slow),
         pytest.param("eventlet", "late", marks=pytest.mark.slow),
@@ -159,7 +170,7 @@ def test_a_cold_end_tells_the_callers_of_tasks_that_nobody_runs_again(place: Pla
         result.get(timeout=2)
 
 
-@pytest.mark.parametrize("pool", [each for each in POOLS if each != "threads"])
+@pytest.mark.parametrize("pool", STARTS)
 @pytest.mark.parametrize(
     "after", [0.0, pytest.param(0.05, marks=pytest.mark.slow), pytest.param(0.15, marks=pytest.mark.slow)]
 )
@@ -183,7 +194,7 @@ def _catches(pid: int, number: int) -> bool:
     return bool(int(line.split()[1], 16) & (1 << (number - 1)))
 
 
-@pytest.mark.parametrize("pool", [each for each in POOLS if each != "threads"])
+@pytest.mark.parametrize("pool", STARTS)
 def test_a_signal_while_the_broker_is_away(tmp_path: Path, pool: str) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
@@ -197,7 +208,7 @@ def test_a_signal_while_the_broker_is_away(tmp_path: Path, pool: str) -> None:
         assert "Traceback" not in place.log()
 
 
-@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize("pool", ["threads", *STARTS])
 def test_giving_up_on_the_broker_is_an_error(tmp_path: Path, pool: str) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))

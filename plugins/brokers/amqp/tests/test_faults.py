@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 import uuid
@@ -126,3 +127,34 @@ def test_a_big_message_goes_in_many_frames(broker: AmqpBroker, queue: Queue) -> 
         found += consumer.receive(2 - len(found), 5)
     assert [d.body for d in found] == [body, b""]
     consumer.ack(found)
+
+
+class Struck(BaseException):
+    """What strikes in the middle, as a task's time limit does."""
+
+
+def test_who_is_struck_while_writing_leaves_no_half_frame_behind(
+    broker: AmqpBroker, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker.publish([Message(b"before", queue.name)])
+    write = os.write
+
+    def strike(descriptor: int, data: bytes) -> int:
+        write(descriptor, data[: len(data) // 2])
+        raise Struck
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", strike)
+        with pytest.raises(Struck):
+            broker.publish([Message(b"torn", queue.name)])
+    with pytest.raises(PublishError) as told:
+        broker.publish([Message(b"after", queue.name)])
+    assert [message.body for message in told.value.failed] == [b"torn", b"after"]
+    broker.publish(told.value.failed)
+    consumer = broker.consumer([queue])
+    bodies: list[bytes] = []
+    end = time.monotonic() + 20
+    while b"after" not in bodies and time.monotonic() < end:
+        bodies += [delivery.message.body for delivery in consumer.receive(10, 0.5)]
+    consumer.close()
+    assert bodies == [b"before", b"torn", b"after"]

@@ -8,7 +8,7 @@ from umbel_kernel.setting import Setting
 def stall(pool: str) -> Setting:
     """The setting of a pool that says what is too long for a hub to stand still."""
     return Setting(
-        f"worker_{pool}_stall",
+        f"{pool}_stall",
         "float",
         1.0,
         f"Seconds that something may hold up the hub of the {pool} pool before a warning names it; 0 for never.",

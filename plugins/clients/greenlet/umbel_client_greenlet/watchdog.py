@@ -87,7 +87,7 @@ class Watchdog:
         self._culprit = _named(frame)
         self._logger.warning(
             "%s has held up the %s hub for %.1f s, and all that runs there with it (%d tasks, and the worker's signs "
-            "of life to the broker). What waits for neither network nor disk belongs into another pool. It is here:\n%s",
+            "of life to the broker). What waits for nothing belongs into another pool. It is here:\n%s",
             self._culprit,
             self._hub.name,
             seconds,

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from umbel_client_redis import Address, Link, Lost, Script, run
+from umbel_client_redis.wire import Wire
 from umbel_kernel.errors import BackendError, ChannelError, OperationalError
 from umbel_kernel.url import URL
 from umbel_testkit.waiting import Stopwatch, eventually
@@ -216,3 +217,32 @@ def test_errors_of_connecting_keep_the_password(redis_url: str, make: Callable[.
     assert where in str(caught.value)
     assert "seecret" not in str(caught.value)
     assert not link.connected
+
+
+class Struck(BaseException):
+    """What strikes in the middle, as a task's time limit does."""
+
+
+@pytest.mark.parametrize("exchange", ["call", "number", "cast"])
+def test_who_is_struck_between_question_and_answer_leaves_no_answer_behind(
+    make: Callable[..., Link], monkeypatch: pytest.MonkeyPatch, exchange: str
+) -> None:
+    link = make()
+    assert link.ask("ECHO", b"first", timeout=5) == b"first"
+
+    def strike(*_: object) -> None:
+        raise Struck
+
+    with monkeypatch.context() as patched:
+        if exchange == "cast":
+            patched.setattr(Wire, "within", strike)
+        patched.setattr(Wire, "replies" if exchange == "call" else "read", strike)
+        with pytest.raises(Struck):
+            if exchange == "call":
+                link.ask("ECHO", b"of the first", timeout=5)
+            elif exchange == "number":
+                link.number(("INCR", "x"), b"*2\r\n$4\r\nECHO\r\n$12\r\nof the first\r\n", 5)
+            else:
+                link.cast([("ECHO", b"of the first")], 5)
+    assert not link.connected
+    assert link.ask("ECHO", b"second", timeout=5) == b"second"

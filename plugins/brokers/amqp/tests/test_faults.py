@@ -155,6 +155,6 @@ def test_who_is_struck_while_writing_leaves_no_half_frame_behind(
     bodies: list[bytes] = []
     end = time.monotonic() + 20
     while b"after" not in bodies and time.monotonic() < end:
-        bodies += [delivery.message.body for delivery in consumer.receive(10, 0.5)]
+        bodies += [delivery.body for delivery in consumer.receive(10, 0.5)]
     consumer.close()
     assert bodies == [b"before", b"torn", b"after"]

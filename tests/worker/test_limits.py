@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from typing import Any
@@ -10,27 +11,40 @@ import pytest
 
 from umbel.model.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 
-POOLS = ["prefork", "gevent", pytest.param("eventlet", marks=pytest.mark.slow)]
+POOLS = ["prefork", "asyncio", "gevent", pytest.param("eventlet", marks=pytest.mark.slow)]
 """Those that keep limits."""
 
 
 @pytest.fixture
-def app(app_on_sqlite: Any) -> Any:
+def app(app_on_sqlite: Any, request: pytest.FixtureRequest) -> Any:
+    """For the pool of coroutines the tasks are some."""
     made = app_on_sqlite
 
-    @made.task(name="sleep")
-    def sleep(seconds: float) -> str:
+    def sleep_plainly(seconds: float) -> str:
         time.sleep(seconds)
         return "slept"
 
-    @made.task(name="tidy")
-    def tidy() -> str:
+    async def sleep_async(seconds: float) -> str:
+        await asyncio.sleep(seconds)
+        return "slept"
+
+    def tidy_plainly() -> str:
         try:
             time.sleep(30)
         except SoftTimeLimitExceeded:
             return "tidied up"
         return "slept"
 
+    async def tidy_async() -> str:
+        try:
+            await asyncio.sleep(30)
+        except SoftTimeLimitExceeded:
+            return "tidied up"
+        return "slept"
+
+    awaits = getattr(request.node, "callspec", None) and request.node.callspec.params.get("pool") == "asyncio"
+    sleep = made.task(name="sleep")(sleep_async if awaits else sleep_plainly)
+    made.task(name="tidy")(tidy_async if awaits else tidy_plainly)
     made.task(name="bound", soft_time_limit=0.2)(sleep.run)
     made.task(name="cut", time_limit=0.3)(sleep.run)
     made.task(name="pid")(os.getpid)

@@ -348,7 +348,26 @@ def test_a_job_for_which_child_and_pool_both_yield_goes_to_the_front(
     loop = open_loop(1, act)
     loop.ready()
     slot = loop.pool._brood.working[0]
-    slot.stamp.words[2] = slot.sent + 1  # taken back, as far as the child can see
+    slot.stamp.void(slot.sent + 1)  # taken back, as far as the child can see
     loop.pool.submit([job(1), job(2)])
     loop.until(lambda: len(loop.outcomes) == 2, what="both jobs to end")
     assert loop.pool.info()["staged"] == 0
+
+
+def test_a_job_that_was_passed_over_is_not_told_as_begun(
+    open_loop: Callable[..., Any], job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is told that a job has begun may acknowledge it, and would lose it."""
+    loop = open_loop(1, act)
+    loop.ready()
+    slot = loop.pool._brood.working[0]
+    receive = slot.receive
+    # What the child reports is read late, and only by who has to know.
+    monkeypatch.setattr(slot, "receive", lambda *limit: receive(*limit) if limit else [])
+    slot.stamp.void(slot.sent + 1)
+    slot.send([job(1), job(2, "sleep 0.2")])
+    loop.until(lambda: loop.started, what="a job to begin")
+    assert loop.started == [2]
+    monkeypatch.undo()
+    loop.until(lambda: len(loop.outcomes) == 2, what="both jobs to end")
+    assert loop.started == [2, 1]

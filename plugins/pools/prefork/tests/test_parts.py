@@ -54,6 +54,7 @@ def test_stamp_gives_a_job_to_one_side_only() -> None:
     assert stamp.void(3) == 1
     assert not stamp.begin(2, 6.0)
     assert not stamp.begin(3, 6.0)
+    assert (stamp.begun, stamp.runs) == (3, 1)
     assert stamp.begin(4, 7.5)
     assert stamp.read() == (4, 7.5)
     stamp.soft = 4

@@ -374,10 +374,10 @@ class PreforkPool(Pool):
         """A child's process has ended."""
         slot.ended, slot.code = True, code
         self._read(slot, collected, math.inf)
-        begun = slot.stamp.begun
+        runs = slot.stamp.runs
         left = []
         for number, job in slot.staged.items():
-            if number > begun:
+            if number > runs:
                 left.append(job)
                 continue
             error: PoolError = WorkerLostError(f"job {job.id} was lost: {slot.death_text()}")
@@ -415,9 +415,15 @@ class PreforkPool(Pool):
                 slot.silent = False
             return
         begun, since = slot.stamp.read()
-        if begun > slot.told:
-            collected.started += [job.id for number, job in staged.items() if slot.told < number <= begun]
-            slot.told = begun
+        runs = slot.stamp.runs
+        if runs > slot.told:
+            if next(iter(staged)) < runs:
+                self._read(
+                    slot, collected, math.inf
+                )  # those before it: what they came to, or that they were passed over
+            if runs in staged:
+                slot.told = runs
+                collected.started.append(staged[runs].id)
         job = staged.get(begun)
         if job is None:
             if now - slot.touched > SILENCE and not slot.backlogged and slot.ready:

@@ -174,6 +174,8 @@ class Slot:
         if running is None:
             return min(due, now + START_GRACE)
         number, job, since = running
+        if number != self.stamp.runs:
+            return min(due, now + START_GRACE)
         if number > self.told:
             return now
         if job.hard_limit is not None and self.verdict is None:

@@ -7,8 +7,8 @@ import threading
 
 from umbel_kernel.errors import PoolError
 
-_SINCE, _BEGUN, _VOID, _SOFT, _UNWANTED = range(5)
-_WORDS = 5
+_SINCE, _BEGUN, _RUNS, _VOID, _SOFT, _UNWANTED = range(6)
+_WORDS = 6
 
 SIZE = 64
 """Bytes a stamp takes: a cache line, so that children do not slow each other down."""
@@ -63,6 +63,7 @@ class Stamp:
     ========  ======  =================================================
     since     child   monotonic time at which the last job begun began
     begun     child   number of the last job begun
+    runs      child   number of the last job begun that it did not pass over
     void      pool    jobs up to this number that have not begun must not
     soft      pool    number of the job whose soft limit is up
     unwanted  pool    number of the last job that nobody wants any more
@@ -72,7 +73,7 @@ class Stamp:
     ``void``; the pool writes ``void`` and then reads ``begun``; each side has a full memory barrier between its write
     and its read. So they cannot both miss the other, and a job is never both run and taken back. Both can see the
     other and yield: therefore the child reports each job that it passed over, and the pool takes back those that it
-    took for begun.
+    took for begun. Nobody is told that a job has begun before the child says that it ``runs``.
     """
 
     def __init__(self, line: memoryview) -> None:
@@ -85,7 +86,10 @@ class Stamp:
         self.times[_SINCE] = now
         self.words[_BEGUN] = number
         self.fence()
-        return self.words[_VOID] < number
+        if self.words[_VOID] >= number:
+            return False
+        self.words[_RUNS] = number
+        return True
 
     def read(self) -> tuple[int, float]:
         """In the pool: number and time of the last job begun, of one and the same job."""
@@ -99,6 +103,11 @@ class Stamp:
     def begun(self) -> int:
         """Number of the last job begun."""
         return self.words[_BEGUN]
+
+    @property
+    def runs(self) -> int:
+        """Number of the last job begun that was not passed over. All before it have been reported."""
+        return self.words[_RUNS]
 
     def void(self, number: int) -> int:
         """In the pool: forbid jobs up to a number to begin. Returns the number up to which they have begun already."""

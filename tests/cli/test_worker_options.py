@@ -14,7 +14,7 @@ from umbel.app.app import Umbel
 from umbel.cli.graph import resolved
 from umbel.cli.main import main
 from umbel.model import current, signals
-from umbel.worker.options import cpu_count
+from umbel.worker.cpus import cpu_count
 from umbel.worker.worker import Worker
 
 
@@ -81,9 +81,23 @@ def test_leases_are_kept_without_heartbeats(worked: Callable[..., Worker]) -> No
     assert "heartbeat" in resolved(worked("--without-heartbeat"))["consumer"].needs
 
 
-@pytest.mark.parametrize(("given", "expected"), [("auto", cpu_count()), ("AUTO", cpu_count()), ("0", None)])
-def test_concurrency(worked: Callable[..., Worker], given: str, expected: int | None) -> None:
-    assert worked("-c", given).options.concurrency == expected
+@pytest.mark.parametrize(("given", "expected"), [("auto", "auto"), ("AUTO", "auto"), ("0", None), ("3", 3)])
+def test_concurrency(worked: Callable[..., Worker], given: str, expected: int | str | None) -> None:
+    worker = worked("-c", given)
+    assert worker.options.concurrency == expected
+    assert 1 <= worker.concurrency <= max(3, cpu_count())
+
+
+@pytest.mark.parametrize(("given", "expected", "slots"), [("7", (7, 0), 1), ("7,3", (7, 3), 3), ("4,4", (4, 4), 4)])
+def test_autoscale(worked: Callable[..., Worker], given: str, expected: tuple[int, int], slots: int) -> None:
+    worker = worked("--autoscale", given, "-c", "9", "-P", "threads")
+    assert (worker.options.autoscale, worker.concurrency) == (expected, slots)
+
+
+@pytest.mark.parametrize("given", ["x", "3,4", "0", "3,x"])
+def test_a_span_that_is_none_is_refused(app: Umbel, given: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["worker", "--autoscale", given], app=app) == 2
+    assert "--autoscale" in capsys.readouterr().err
 
 
 def test_settings_as_words(worked: Callable[..., Worker], app: Umbel) -> None:
@@ -136,7 +150,7 @@ def test_wrong_values_are_refused(app: Umbel, words: list[str], said: str, capsy
 @pytest.mark.parametrize(
     "words",
     [
-        ["-B"], ["-s", "x"], ["--scheduler", "x"], ["-E"], ["--autoscale", "3,1"], ["-S", "x"], ["-D"], ["--uid", "1"],
+        ["-B"], ["-s", "x"], ["--scheduler", "x"], ["-E"], ["-S", "x"], ["-D"], ["--uid", "1"],
         ["--gid", "1"], ["--umask", "22"], ["--executable", "x"], ["--disable-prefetch"], ["--heartbeat-interval", "2"],
     ],
     ids=lambda words: words[0],

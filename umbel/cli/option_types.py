@@ -39,6 +39,23 @@ class LogLevel(click.ParamType):  # type: ignore[type-arg]
         return text.upper()
 
 
+class Span(click.ParamType):  # type: ignore[type-arg]
+    """A largest and a smallest number; without the second it is 0, as in Celery."""
+
+    name = "MAX,MIN"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """The two numbers."""
+        if isinstance(value, tuple):
+            return value
+        most, _, least = str(value).partition(",")
+        if not (most.strip().isdigit() and (least or "0").strip().isdigit()):
+            self.fail(f"{value!r} is not MAX or MAX,MIN, as in '10,3'", param, ctx)
+        if not int(most) >= int(least or 0) >= 0 or not int(most):
+            self.fail(f"in {value!r} the first number is the larger one, and at least 1", param, ctx)
+        return int(most), int(least or 0)
+
+
 class Concurrency(click.ParamType):  # type: ignore[type-arg]
     """A number of slots, or ``auto``."""
 

@@ -9,12 +9,12 @@ import click
 
 from umbel.cli.app_command import AppCommand
 from umbel.cli.invocation import Invocation
-from umbel.cli.option_types import Concurrency, LogLevel, NameList
+from umbel.cli.option_types import Concurrency, LogLevel, NameList, Span
 from umbel.cli.pidfile import pidfile as held_pidfile
 from umbel.cli.planned import WORKER, planned
 from umbel.cli.privileges import check_privileges
 from umbel.model import node
-from umbel.worker.options import WorkerOptions, cpu_count
+from umbel.worker.options import WorkerOptions
 from umbel.worker.worker import Worker
 from umbel_kernel import plugins
 
@@ -44,7 +44,10 @@ def _known_pool(ctx: click.Context, param: click.Parameter, value: str | None) -
     "--concurrency",
     type=Concurrency(),
     metavar="N|auto",
-    help="Tasks that run at once. Default: one for each processor.",
+    help="Tasks that run at once. Default: one for each processor. 'auto' heeds the limits of a container.",
+)
+@click.option(
+    "--autoscale", type=Span(), metavar="MAX[,MIN]", help="Instead of -c: as many as there is work for, within limits."
 )
 @click.option("-P", "--pool", metavar="NAME", callback=_known_pool, help="What runs tasks; `umbel plugins` lists them.")
 @click.option("-Q", "--queues", type=NameList(), help="Read these queues only.")
@@ -96,7 +99,7 @@ def worker(
     if ctx.args:
         app.config_from_cmdline(ctx.args, namespace="worker")
     options = WorkerOptions(
-        concurrency=cpu_count() if concurrency == "auto" else concurrency or None,  # type: ignore[arg-type]
+        concurrency=concurrency or None,
         no_color=invocation.no_color or None,
         quiet=invocation.quiet,
         extra=ctx.meta.get("umbel.extra", {}),

@@ -6,6 +6,13 @@ import platform
 from typing import Any
 
 
+def _slots(worker: Any) -> str:
+    if worker.options.autoscale is None:
+        return str(worker.concurrency)
+    most, least = worker.options.autoscale
+    return f"{{min={least}, max={most}}}"
+
+
 def banner(worker: Any, version: str) -> str:
     """What Celery's users know to look for: app, transport, results, concurrency, queues, tasks."""
     app, queues = worker.app, worker.app.queues.consume_from
@@ -21,7 +28,7 @@ def banner(worker: Any, version: str) -> str:
         f".> app:         {app.main or '__main__'}:{id(app):#x}",
         f".> transport:   {app.broker_text()}",
         f".> results:     {app.backend_text()}",
-        f".> concurrency: {worker.concurrency} ({worker.pool_name})",
+        f".> concurrency: {_slots(worker)} ({worker.pool_name})",
         ".> task events: OFF",
         "",
         "[queues]",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +12,8 @@ class WorkerOptions:
 
     Attributes:
         hostname: the node's name as given, such as ``w1@%h``.
-        concurrency: how many tasks run at once.
+        concurrency: how many tasks run at once, or ``auto`` for as many as the container has processors.
+        autoscale: the largest and the smallest number of tasks that run at once, instead of one number.
         pool: the name of the pool's plugin.
         queues: names of the queues to read.
         exclude_queues: names of configured queues not to read.
@@ -36,7 +36,8 @@ class WorkerOptions:
     """
 
     hostname: str | None = None
-    concurrency: int | None = None
+    concurrency: int | str | None = None
+    autoscale: tuple[int, int] | None = None
     pool: str | None = None
     queues: list[str] | None = None
     exclude_queues: list[str] | None = None
@@ -56,11 +57,3 @@ class WorkerOptions:
     quiet: bool = False
     install_signals: bool = True
     extra: dict[str, Any] = field(default_factory=dict)
-
-
-def cpu_count() -> int:
-    """The processors that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:
-        return os.cpu_count() or 1

@@ -57,6 +57,12 @@ class Room:
         """How many tasks to hold however long they are; 0 for no limit."""
         return self._multiplier * self._loop.pool.size
 
+    def load(self) -> int:
+        """How many tasks run or could; one more when there is no room to see whether there are others."""
+        loop = self._loop
+        held = len(loop.ready) + len(loop.running) + len(loop.suspects)
+        return held + 1 if 0 < self.limit <= held else held
+
     def free(self) -> int:
         """How many messages to take now."""
         loop, most = self._loop, MOST

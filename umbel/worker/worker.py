@@ -15,8 +15,9 @@ from umbel.model import node, signals
 from umbel.model.version import VERSION
 from umbel.worker import preloaded  # noqa: F401  so that it is there before processes are forked
 from umbel.worker.banner import banner
+from umbel.worker.cpus import allowed, cpu_count
 from umbel.worker.lead import Lead
-from umbel.worker.options import WorkerOptions, cpu_count
+from umbel.worker.options import WorkerOptions
 from umbel.worker.shutdown import Ending, Shutdown
 from umbel.worker.steps import CONSUMER_STEPS, WORKER_STEPS
 from umbel_kernel import hooks
@@ -48,7 +49,10 @@ class Worker:
         signals.celeryd_init.send(sender=self.hostname, instance=self, conf=app.conf, options=vars_of(self.options))
         conf = app.conf
         self.pool_name: str = self.options.pool or os.environ.get("CELERY_CUSTOM_WORKER_POOL") or conf.worker_pool
-        self.concurrency: int = self.options.concurrency or conf.worker_concurrency or cpu_count()
+        slots = self.options.concurrency or conf.worker_concurrency or cpu_count()
+        if self.options.autoscale is not None:
+            slots = max(self.options.autoscale[1], 1)
+        self.concurrency: int = allowed() if slots == "auto" else int(slots)
         if self.concurrency < 1:
             raise ConfigurationError(f"concurrency is at least 1, not {self.concurrency}")
         self.runner = Runner(app, self.hostname)

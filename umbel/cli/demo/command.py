@@ -26,7 +26,7 @@ from umbel.cli.demo.place import Place
 from umbel.cli.demo.sheet import print_sheet
 from umbel.cli.demo.tasks import app, combine, count
 from umbel.cli.invocation import Invocation
-from umbel.worker.options import cpu_count
+from umbel.worker.cpus import cpu_count
 from umbel_kernel.errors import UmbelError
 from umbel_kernel.url import URL
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from umbel.worker.steps.autoscaler import Autoscaler
 from umbel.worker.steps.connection import Connection
 from umbel.worker.steps.consumer import Consumer
 from umbel.worker.steps.control import Control
@@ -11,5 +12,5 @@ from umbel.worker.steps.pool import Pool
 from umbel.worker.steps.tasks import Tasks
 from umbel.worker.steps.timer import Timer
 
-WORKER_STEPS = (Timer, Pool, Loop, Consumer)
+WORKER_STEPS = (Timer, Pool, Loop, Autoscaler, Consumer)
 CONSUMER_STEPS = (Connection, Heartbeat, Control, Tasks)

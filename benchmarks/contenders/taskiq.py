@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from harness.contender import Contender, Setup
 from harness.mark import mark
-from harness.place import AMQP, BROKER, MEASURE, QUEUE, REDIS, RESULTS
+from harness.place import AMQP, BROKER, MEASURE, NAP, QUEUE, REDIS, RESULTS
 from taskiq import AsyncBroker
 
 _WORKER = ["{bin}/taskiq", "worker", "contenders.taskiq:broker", "--workers", "2", "--log-level", "ERROR"]
+_THOUSAND = [*_WORKER[:4], "1", "--max-async-tasks", "1000", *_WORKER[5:]]
 
 CONTENDER = Contender(
     "taskiq",
@@ -19,7 +22,10 @@ CONTENDER = Contender(
     results_in_redis=("amqp",),
     note="classic queues as for the others (its default is quorum); "
     "on AMQP results are kept in Redis; a waiting client polls, here each millisecond",
-    setups=[Setup("2 processes", _WORKER, brokers=("redis", "amqp"), beside="celery 2 x solo")],
+    setups=[
+        Setup("2 processes", _WORKER, brokers=("redis", "amqp"), beside="celery 2 x solo"),
+        Setup("1 process c1000", _THOUSAND, brokers=("redis",), beside="taskiq 1 process c1000", measures=("async",)),
+    ],
 )
 
 broker: AsyncBroker
@@ -49,6 +55,13 @@ async def noop() -> None:
 
 
 @broker.task
+async def nap() -> None:
+    mark()
+    await asyncio.sleep(NAP)
+    mark()
+
+
+@broker.task
 async def echo(value: int) -> int:
     return value
 
@@ -58,8 +71,9 @@ async def ready() -> None:
 
 
 async def enqueue(count: int) -> None:
+    task = nap if MEASURE == "async" else noop
     for _ in range(count):
-        await noop.kiq()
+        await task.kiq()
 
 
 async def call(value: int) -> int:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from harness.contender import Contender, Setup
 from harness.mark import mark
-from harness.place import AMQP, BROKER, FILE, MEASURE, QUEUE, REDIS, RESULTS
+from harness.place import AMQP, BROKER, FILE, MEASURE, NAP, QUEUE, REDIS, RESULTS
 
 import umbel
 from umbel import Umbel
@@ -37,6 +39,13 @@ CONTENDER = Contender(
             beside="celery gevent c100",
             measures=("drain", "roundtrip"),
         ),
+        Setup(
+            "asyncio c1000",
+            [*_WORKER, "-c", "1000", "-P", "asyncio"],
+            brokers=("redis",),
+            beside="taskiq 1 process c1000",
+            measures=("async",),
+        ),
         Setup("solo", _SOLO, brokers=_ALL, beside="celery solo"),
         Setup("2 x solo", _SOLO, brokers=_ALL, beside="celery 2 x solo", processes=2, measures=("drain",)),
     ],
@@ -51,6 +60,13 @@ app.conf.task_default_queue = QUEUE
 
 @app.task(ignore_result=True)
 def noop() -> None:
+    mark()
+
+
+@app.task(ignore_result=True)
+async def nap() -> None:
+    mark()
+    await asyncio.sleep(NAP)
     mark()
 
 
@@ -69,6 +85,7 @@ def increment(value: int) -> int:
     return value + 1
 
 
+_task = nap if MEASURE == "async" else noop
 app.finalize()
 
 
@@ -78,12 +95,12 @@ def ready() -> None:
 
 def enqueue(count: int) -> None:
     for _ in range(count):
-        noop.delay()
+        _task.delay()
 
 
 def enqueue_many(count: int) -> None:
     for start in range(0, count, 1000):
-        app.send_many([(noop.name, (), {}, {})] * min(1000, count - start))
+        app.send_many([(_task.name, (), {}, {})] * min(1000, count - start))
 
 
 def call(value: int) -> int:

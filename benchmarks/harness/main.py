@@ -58,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
 def _settings(options: argparse.Namespace) -> Settings:
     plain = Settings()
     if options.quick:
-        plain = replace(plain, rounds=1, tasks=2_000, calls=50, idle=1.0, chord=100, group=500, chain=20)
+        plain = replace(plain, rounds=1, tasks=2_000, calls=50, idle=1.0, chord=100, group=500, chain=20, naps=2_000)
     settings = replace(
         plain,
         only=options.only,

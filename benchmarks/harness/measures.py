@@ -1,4 +1,4 @@
-"""The five measurements. Each makes one sample: figures by name, taken once, on a worker of its own."""
+"""The six measurements. Each makes one sample: figures by name, taken once, on a worker of its own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.worker import Worker
 SETTLE = 2.0
 """Seconds that a worker is given after its first task before it counts as idle."""
 
-_kept: dict[tuple[str, str, int], Any] = {}
+_kept: dict[tuple[str, str, bool, int], Any] = {}
 
 
 def stock(bench: Bench, contender: dict[str, Any]) -> Stock:
@@ -32,7 +32,7 @@ def stock(bench: Bench, contender: dict[str, Any]) -> Stock:
 
 def filled(bench: Bench, shelf: Stock, count: int) -> None:
     """Put `count` messages into the broker, made by the contender's producer the first time."""
-    key = (bench.contender, bench.broker, count)
+    key = (bench.contender, bench.broker, bench.measure == "async", count)
     if key not in _kept:
         bench.client("fill", count)
         _kept[key] = shelf.take()
@@ -69,6 +69,32 @@ def drain(settings: Settings, contender: dict[str, Any], setup: dict[str, Any], 
     if rest >= count / 2:
         sample["cpu"] = (after - before) / rest * 1e6
     return sample
+
+
+def naps(settings: Settings, contender: dict[str, Any], setup: dict[str, Any], broker: str) -> dict[str, float]:
+    """Coroutines that sleep: from the start of the first to the end of the last; CPU of the whole tree in that time."""
+    count = settings.naps
+    with Bench(settings, contender["name"], broker, "async") as bench:
+        shelf = stock(bench, contender)
+        try:
+            filled(bench, shelf, count)
+            with Worker(bench, setup) as worker:
+                worker.wait(1)
+                before, begun = worker.tree.cpu(), bench.ledger.count()
+                # Each leaves a mark when it starts and one when it ends.
+                worker.wait(2 * count)
+                after = worker.tree.cpu()
+                rss, pss = worker.tree.memory()
+                times = bench.ledger.times()
+        finally:
+            shelf.clear()
+    return {
+        "seconds": (times[2 * count - 1] - times[0]) / 1e9,
+        "cpu": (after - before) / (count - begun) * 1e6,
+        "rss": rss,
+        "pss": pss,
+        "executed": len(times) / 2,
+    }
 
 
 def enqueue(settings: Settings, contender: dict[str, Any], broker: str, action: str) -> dict[str, float]:

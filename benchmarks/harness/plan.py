@@ -95,6 +95,7 @@ def _worker(
         "roundtrip": measures.roundtrip,
         "footprint": measures.footprint,
         "canvas": measures.canvas,
+        "async": measures.naps,
     }[measure]
     return lambda: take(settings, contender, setup, broker)
 

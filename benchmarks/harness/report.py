@@ -17,6 +17,7 @@ COLUMNS: dict[str, dict[str, str]] = {
     "enqueue": {"rate": "tasks/s", "cpu": "client CPU µs"},
     "roundtrip": {"p50": "p50 ms", "p99": "p99 ms"},
     "footprint": {"import": "import ms", "startup": "first task s", "pss": "idle PSS MB", "idle": "idle CPU %"},
+    "async": {"seconds": "all done s", "cpu": "worker CPU µs", "rss": "RSS MB", "pss": "PSS MB"},
     "canvas": {"chord": "chord ms", "group": "group ms", "chain": "chain ms", "rate": "many/s", "cpu": "many µs"},
 }
 """The figures of each measurement and their headings."""
@@ -25,6 +26,7 @@ RATIOS: dict[str, dict[str, str]] = {
     "enqueue": {"rate": "x rate", "cpu": "x CPU"},
     "roundtrip": {"p50": "x p50"},
     "footprint": {"startup": "x start", "pss": "x PSS"},
+    "async": {"seconds": "x time", "cpu": "x CPU"},
     "canvas": {"chord": "x chord", "group": "x group", "chain": "x chain", "rate": "x many", "cpu": "x CPU"},
 }
 

@@ -14,6 +14,7 @@ TITLES = {
     "enqueue": "Enqueue from one process",
     "roundtrip": "Round trip with result on an idle worker",
     "footprint": "Footprint",
+    "async": "Coroutines that each sleep for 100 ms, 1,000 at once, results ignored",
     "canvas": "Workflows with their results, and many tasks at once",
 }
 WIDTH = 140
@@ -43,6 +44,7 @@ def _sorted(rows: list[dict[str, Any]], measure: str) -> list[dict[str, Any]]:
         "roundtrip": ("p50", 1),
         "footprint": ("pss", 1),
         "canvas": ("group", 1),
+        "async": ("seconds", 1),
     }[measure]
     return sorted(rows, key=lambda row: (not row["median"], sign * row["median"].get(key, 0.0)))
 

@@ -71,7 +71,7 @@ def test_when_it_is_due(decide: Any) -> None:
 
 
 def test_a_revoked_task(decide: Any) -> None:
-    decide.dispatch._revoked.add(["1"])
+    decide.dispatch.revoked.add(["1"])
     assert decide()[0] is Fate.REVOKED
     assert decide(id="2")[0] is Fate.RUN
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from umbel.app.outbox import Outgoing
-from umbel_kernel.errors import ChannelError
+from umbel.results.revocations import Revocations, Stamps, values_of
+from umbel_kernel.errors import ChannelError, UmbelError
 from umbel_kernel.spi.message import Message
 from umbel_kernel.spi.topology import Exchange
 
@@ -47,22 +48,59 @@ class Control:
         task_id: str | Sequence[str],
         destination: Sequence[str] | None = None,
         terminate: bool = False,
-        signal: str = "SIGTERM",
+        signal: str | None = None,
         **kwargs: Any,
     ) -> None:
         """Tell the workers not to run a task.
 
-        Args:
-            terminate: also end it when it runs.
-            signal: with which signal.
-        """
-        self.broadcast(
-            "revoke", {"task_id": task_id, "terminate": terminate, "signal": signal}, destination=destination
-        )
+        Where there is a result store, it is kept there before this returns, and holds for ``worker_revoke_expires``
+        seconds for all workers, also for those that are not there now; else it holds for those who hear it.
 
-    def rate_limit(self, task_name: str, rate_limit: Any, destination: Sequence[str] | None = None) -> None:
-        """Change how often tasks of this name may begin in each worker, as in ``"10/m"``; 0 for no limit."""
-        self.broadcast("rate_limit", {"task_name": task_name, "rate_limit": rate_limit}, destination=destination)
+        Args:
+            destination: only these workers; then it is kept by them alone.
+            terminate: also end it when it runs.
+            signal: with which signal, ``SIGTERM`` by default.
+        """
+        ids = values_of(task_id)
+        kept = destination is None and self._keep(ids, {})
+        arguments = {"task_id": ids, "terminate": terminate, "signal": signal or "SIGTERM", "kept": kept}
+        self.broadcast("revoke", arguments, destination=destination)
+
+    def terminate(
+        self, task_id: str | Sequence[str], destination: Sequence[str] | None = None, signal: str | None = None
+    ) -> None:
+        """Tell the workers not to run a task, and to end it when it runs; see ``revoke``."""
+        self.revoke(task_id, destination=destination, terminate=True, signal=signal)
+
+    def revoke_by_stamped_headers(
+        self,
+        headers: Mapping[str, Any],
+        destination: Sequence[str] | None = None,
+        terminate: bool = False,
+        signal: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Tell the workers not to run any task that bears one of these stamps; see ``revoke``.
+
+        Args:
+            headers: names of stamped headers, each with a value or several.
+        """
+        stamps = {name: values_of(value) for name, value in headers.items()}
+        kept = destination is None and self._keep((), stamps)
+        arguments = {"headers": stamps, "terminate": terminate, "signal": signal or "SIGTERM", "kept": kept}
+        self.broadcast("revoke_by_stamped_headers", arguments, destination=destination)
+
+    def _keep(self, task_ids: Sequence[str], stamps: Stamps) -> bool:
+        """Keep a revoke in the result store. Returns whether it is kept there."""
+        revocations = Revocations(self._app.backend)
+        try:
+            if not revocations.kept:
+                return False
+            revocations.keep(task_ids, stamps)
+        except UmbelError as error:
+            logger.warning("a revoke cannot be kept in the result store, so it holds for those who hear it: %s", error)
+            return False
+        return True
 
     def shutdown(self, destination: Sequence[str] | None = None) -> None:
         """Tell the workers to end in good order."""

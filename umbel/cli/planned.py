@@ -11,7 +11,6 @@ WORKER = (
     (("-s", "--schedule", "--schedule-filename"), False, "periodic tasks"),
     (("--scheduler",), False, "periodic tasks"),
     (("-E", "--task-events", "--events"), True, "monitoring events"),
-    (("-S", "--statedb"), False, "keeping revoked ids in a file"),
     (("-D", "--detach"), True, "going to the background; run the worker under systemd, supervisord or `nohup`"),
     (("--uid",), False, "changing the user; start the worker as that user"),
     (("--gid",), False, "changing the group; start the worker in that group"),

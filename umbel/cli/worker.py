@@ -69,6 +69,7 @@ def _known_pool(ctx: click.Context, param: click.Parameter, value: str | None) -
     default="default",
     help="Accepted; tasks always go to a free slot.",
 )
+@click.option("-S", "--statedb", metavar="FILE", help="Keep there what was revoked; %n stands for its name.")
 @click.option("--without-gossip", is_flag=True, help="Take no part in gossip.")
 @click.option("--without-mingle", is_flag=True, help="Ask no other workers at the start.")
 @click.option("--without-heartbeat", is_flag=True, help="Do not announce that this worker lives.")

@@ -62,7 +62,7 @@ class Dispatch:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._app = app
-        self._revoked = revoked
+        self.revoked = revoked
         self._soft = soft
         self._hard = hard
         self._check_limits = check_limits
@@ -85,7 +85,7 @@ class Dispatch:
         """What to do with a task that has waited here: it may have expired or been revoked in the meantime."""
         if held.until is not None and held.until <= self._now():
             return Fate.EXPIRED
-        return Fate.REVOKED if self._revoked and held.task_id in self._revoked else Fate.RUN
+        return Fate.REVOKED if self.revoked and self.revoked.covers(held.task_id, held.job.headers) else Fate.RUN
 
     def decide(self, delivery: Delivery) -> tuple[Fate, Held | None, Any]:
         """What to do with a delivery.
@@ -135,7 +135,7 @@ class Dispatch:
         if logger.isEnabledFor(logging.INFO):
             data = {"id": held.task_id, "name": name, "eta": eta, "args": headers.get("argsrepr")}
             logger.info("Task %(name)s[%(id)s] received", data, extra={"data": data})
-        if until is not None or self._revoked:
+        if until is not None or self.revoked:
             fate = self.fate(held)
             if fate is not Fate.RUN:
                 return fate, held, None

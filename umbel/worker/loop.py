@@ -24,6 +24,7 @@ from umbel.worker.lead import Lead
 from umbel.worker.lost import Lost
 from umbel.worker.pace import LONG, Pace
 from umbel.worker.rates import Rates
+from umbel.worker.recall import Recall
 from umbel.worker.refusing import Refusing
 from umbel.worker.room import Room
 from umbel.worker.settling import Settling
@@ -100,6 +101,7 @@ class Loop:
         self.running: dict[int, Held] = {}
         self.later: dict[int, Held] = {}
         self.waiting = Waiting(self)
+        self.recall = Recall(self, dispatch.revoked)
         self.rates = Rates(self)
         self.suspects = Suspects(self)
         self.room = Room(self, multiplier, eta_limit)
@@ -210,10 +212,10 @@ class Loop:
         if deliveries:
             self.accept(deliveries)
             self.feed()
-        if (deliveries or hurried) and len(self.settling):
-            self.settling.flush()
         else:
             self.waiting.ahead = 0
+        if (deliveries or hurried) and len(self.settling):
+            self.settling.flush()
 
     def idle_turn(self, timeout: float, wait: Callable[[float], None]) -> None:
         """A turn without a consumer: timers, outcomes and the pool go on.
@@ -327,6 +329,7 @@ class Loop:
         decide, ready = self.dispatch.decide, self.ready
         here: dict[Identity | None, Held] | None = None
         again: list[Held] = []
+        come: list[Held] | None = [] if self.recall.active else None
         for delivery in deliveries:
             if delivery.redelivered:
                 if here is None:
@@ -339,6 +342,8 @@ class Loop:
             except Exception as error:
                 logger.exception("a message cannot be decided")
                 fate, held, fact = Fate.DEAD, None, UmbelError(f"{type(error).__name__}: {brief(error)}")
+            if come is not None and held is not None:
+                come.append(held)
             if fate is Fate.RUN and held is not None:
                 (again if delivery.redelivered and self.suspects.enabled else ready).append(held)
             elif held is None:
@@ -347,6 +352,8 @@ class Loop:
                 self.waiting.add(held, fact)
             else:
                 self._cancelled(held, fate)
+        if come:
+            self.recall.look(come)
         if again:
             self.suspects.admit(again)
         self.waiting.flush(len(deliveries))

@@ -26,6 +26,7 @@ class WorkerOptions:
         max_tasks_per_child: replace a pool process after so many tasks.
         max_memory_per_child: replace a pool process that grew over so many KiB.
         purge: drop what waits in the queues first.
+        statedb: the file in which revokes are kept; ``%n`` and such stand for parts of the node's name.
         without_heartbeat: do not announce the worker's life; leases are kept alive all the same.
         without_gossip: take no part in gossip.
         without_mingle: ask no other workers at the start.
@@ -50,6 +51,7 @@ class WorkerOptions:
     max_tasks_per_child: int | None = None
     max_memory_per_child: int | None = None
     purge: bool = False
+    statedb: str | None = None
     without_heartbeat: bool = False
     without_gossip: bool = False
     without_mingle: bool = False

@@ -33,15 +33,23 @@ class Pidbox:
         content: the app's codec.
         hostname: the worker's name.
         answer: runs a command and returns its answer; None for no answer.
+        listening: called each time that it hears commands from then on.
     """
 
     def __init__(
-        self, connect: Callable[[], Broker], content: Any, hostname: str, answer: Callable[[str, Any], Any]
+        self,
+        connect: Callable[[], Broker],
+        content: Any,
+        hostname: str,
+        answer: Callable[[str, Any], Any],
+        *,
+        listening: Callable[[], None] = lambda: None,
     ) -> None:
         self._connect = connect
         self._content = content
         self._hostname = hostname
         self._answer = answer
+        self._listening = listening
         self._stop = threading.Event()
         self._consumer: Consumer | None = None
         self._thread = threading.Thread(target=self._run, name="umbel-control", daemon=True)
@@ -80,6 +88,7 @@ class Pidbox:
                 broker.declare([self.queue])
                 self._consumer = broker.consumer([self.queue], name=f"{self._hostname} control")
                 failed = False
+                self._listening()
                 self._read(broker, self._consumer)
             except UmbelError as error:
                 if not failed:

@@ -82,8 +82,7 @@ class Waiting:
         """
         seen, self._seen = self._seen, 0
         if seen or self.ahead:
-            # Fewer than were asked for are all that there were.
-            self.ahead = min(2 * count, MOST) if seen > 0.9 * count and 2 * count >= self.ahead else 0
+            self.ahead = max(min(2 * count, MOST), self.ahead) if seen > 0.9 * count else 0
         far, self._far = self._far, []
         if far and not self._park(far):
             for held, seconds in far:

@@ -27,6 +27,7 @@ class Control(Step):
             app.content,
             worker.hostname,
             Commands(worker, context.loop, context.revoked),
+            listening=context.loop.recall.begin,
         )
         self._box.start()
 

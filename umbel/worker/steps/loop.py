@@ -7,7 +7,6 @@ from umbel.worker.limits import LimitCheck
 from umbel.worker.loop import Loop as WorkerLoop
 from umbel.worker.lost import Lost
 from umbel.worker.refusing import Refusing
-from umbel.worker.revoked import Revoked
 from umbel.worker.settling import Settling
 from umbel_kernel.spi.pool import PoolCapability
 from umbel_kernel.spi.topology import Queue
@@ -15,16 +14,15 @@ from umbel_kernel.step import Context, Step
 
 
 class Loop(Step):
-    """Provides ``loop`` and ``revoked``."""
+    """Provides ``loop``."""
 
-    provides = ("loop", "revoked")
-    requires = ("timer", "pool")
+    provides = ("loop",)
+    requires = ("timer", "pool", "revoked")
 
-    def start(self, context: Context) -> dict[str, object]:
+    def start(self, context: Context) -> WorkerLoop:
         """Make it; the consumer step's supervisor turns it."""
         worker, app = context.worker, context.app
         conf, options = app.conf, worker.options
-        revoked = Revoked()
         multiplier = options.prefetch_multiplier
         if multiplier is None:
             multiplier = 1 if conf.worker_disable_prefetch else conf.worker_prefetch_multiplier
@@ -32,7 +30,7 @@ class Loop(Step):
         limits = LimitCheck(worker.pool_name, context.pool.capabilities)
         dispatch = Dispatch(
             app,
-            revoked,
+            context.revoked,
             soft=options.soft_time_limit,
             hard=options.time_limit,
             check_limits=limits if limits.needed else None,
@@ -58,4 +56,5 @@ class Loop(Step):
         )
         if not conf.worker_disable_rate_limits:
             loop.rates.read(app.tasks)
-        return {"loop": loop, "revoked": revoked}
+        loop.recall.begin()
+        return loop

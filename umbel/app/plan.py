@@ -38,6 +38,17 @@ _ASIDE = frozenset(
 )
 _ALWAYS = ("id", "root_id", "argsrepr", "kwargsrepr")
 
+KNOWN = frozenset(
+    (
+        *OWN, *_ASIDE, "queue", "exchange", "exchange_type", "routing_key", "route_name", "priority", "delivery_mode",
+        "expiration", "reply_to", "serializer", "compression", "time_limit", "soft_time_limit", "task_protocol",
+        "task_type", "stamped_headers", "mandatory", "immediate", "declare", "timeout", "confirm_timeout", "typing",
+        "event_dispatcher", "content_type", "content_encoding", "throw", "logfile", "loglevel", "interval",
+        "max_retries",
+    )
+)  # fmt: skip
+"""The options that calls know. All others are properties of the message, as a broker of its own kind may have them."""
+
 
 @dataclass(slots=True, eq=False)
 class Plan:
@@ -49,6 +60,7 @@ class Plan:
         own: options of ``OWN`` that the task or a route set.
         times: whether any of ``TIMES`` is set.
         embeds: whether any of ``EMBED_OPTIONS`` is set.
+        properties: what brokers have options for that calls have not, such as ``MessageGroupId``.
         empty: body, content type and content encoding of a call without arguments, once it was made.
     """
 
@@ -66,6 +78,7 @@ class Plan:
     own: dict[str, Any]
     times: bool
     embeds: bool
+    properties: dict[str, Any]
     form: Form | None = None
     empty: tuple[bytes, str, str] | None = field(default=None)
 

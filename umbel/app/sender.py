@@ -8,7 +8,7 @@ from typing import Any
 
 from umbel.app.header_check import check_headers
 from umbel.app.outbox import Outgoing
-from umbel.app.plan import EMBED_OPTIONS, HEADER_OPTIONS, OWN, TIMES, Plan, form_of, key_of
+from umbel.app.plan import EMBED_OPTIONS, HEADER_OPTIONS, KNOWN, OWN, TIMES, Plan, form_of, key_of
 from umbel.app.unsent import named
 from umbel.model import moment
 from umbel.model.brief import brief
@@ -126,9 +126,10 @@ class Sender:
             },
             times=bool(merged.keys() & TIMES),
             embeds=bool(merged.keys() & EMBED_OPTIONS.keys()),
+            properties=_properties(merged),
         )
         if key is not None and not (asked or inherited or protocol_1 or plan.serializer == RAW):
-            plan.form = form_of(merged)
+            plan.form = form_of(merged) if not plan.properties else None
             if len(self._plans) >= _MOST_PLANS:
                 self._plans.clear()
             self._plans[key] = plan
@@ -221,9 +222,19 @@ class Sender:
             plan.priority,
             plan.delivery_mode,
             plan.expiration,
-            form=plan.form,
+            None,
+            plan.properties.copy() if plan.properties else {},
+            plan.form,
         )
         return Outgoing(message, plan.queue)
+
+
+def _properties(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that a call has for its broker alone."""
+    others = options.keys() - KNOWN
+    if others:
+        others -= set(options.get("stamped_headers") or ())
+    return {name: options[name] for name in others if options[name] is not None}
 
 
 def _embed(name: str, options: Mapping[str, Any]) -> dict[str, Any]:

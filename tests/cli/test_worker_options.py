@@ -150,8 +150,8 @@ def test_wrong_values_are_refused(app: Umbel, words: list[str], said: str, capsy
 @pytest.mark.parametrize(
     "words",
     [
-        ["-B"], ["-s", "x"], ["--scheduler", "x"], ["-E"],  ["-D"], ["--uid", "1"],
-        ["--gid", "1"], ["--umask", "22"], ["--executable", "x"], ["--disable-prefetch"], ["--heartbeat-interval", "2"],
+        ["-B"], ["-s", "x"], ["--scheduler", "x"], ["-E"],
+        ["--disable-prefetch"], ["--heartbeat-interval", "2"],
     ],
     ids=lambda words: words[0],
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -60,11 +61,13 @@ class Place:
         self.app = Umbel("client", broker=self.url, backend=self.url, set_as_current=False)
         self.workers: list[subprocess.Popen[bytes]] = []
 
-    def start(self, *words: str) -> subprocess.Popen[bytes]:
+    def start(self, *words: str, **environment: str) -> subprocess.Popen[bytes]:
         """Start a worker."""
         command = [sys.executable, "-m", "umbel", "-q", "-A", "ends", "worker", "-l", "INFO", *words]
         with open(self.folder / "log", "ab") as log:
-            worker = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log)
+            worker = subprocess.Popen(
+                command, cwd=self.folder, stdout=log, stderr=log, env={**os.environ, **environment}
+            )
         self.workers.append(worker)
         return worker
 

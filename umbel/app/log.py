@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+import threading
 from typing import Any, TextIO
 
 from umbel.model import current, node, signals
@@ -63,25 +65,27 @@ class Redirected:
     """A text stream whose lines go to a logger, in place of ``sys.stdout``."""
 
     encoding = "utf-8"
+    errors = "replace"
     mode = "w"
+    name = "<the log>"
     closed = False
 
     def __init__(self, logger: logging.Logger, level: int) -> None:
         self._logger = logger
         self._level = level
-        self._busy = False
+        self._busy = threading.local()
 
     def write(self, data: str) -> int:
-        """Log each line that has text."""
-        if self._busy:
-            return 0
-        self._busy = True
+        """Log each line that has text. What is printed by what logs it is dropped."""
+        if getattr(self._busy, "now", False):
+            return len(data)
+        self._busy.now = True
         try:
             for line in data.rstrip().splitlines():
                 if line.strip():
                     self._logger.log(self._level, line)
         finally:
-            self._busy = False
+            self._busy.now = False
         return len(data)
 
     def writelines(self, lines: Any) -> None:
@@ -111,6 +115,8 @@ class Logging:
     def __init__(self, app: Any) -> None:
         self._app = app
         self.already_setup = False
+        self._file: tuple[str, str] | None = None
+        self._handlers: list[logging.FileHandler] = []
 
     def setup(
         self,
@@ -125,7 +131,7 @@ class Logging:
 
         Args:
             level: by number or name.
-            logfile: where to, instead of stderr; ``%n`` and so on are expanded.
+            logfile: where to, instead of stderr; ``%n`` and so on are expanded, see ``node.expand``.
             colour: None for yes on a terminal.
             redirect: send ``stdout`` and ``stderr`` to the log.
         """
@@ -145,14 +151,15 @@ class Logging:
         if colour is None:
             colour = stream is not None and stream.isatty()
         path = node.expand(logfile, hostname) if logfile else None
+        self._file = (logfile, hostname) if logfile else None
         root = logging.getLogger()
         if conf.worker_hijack_root_logger:
             for handler in list(root.handlers):
                 root.removeHandler(handler)
-        self._add(
-            root, path, stream, ColourFormatter(conf.worker_log_format, conf.worker_log_datefmt, colour=bool(colour))
-        )
-        root.setLevel(number)
+        if not any(not isinstance(handler, logging.NullHandler) for handler in root.handlers):
+            formatter = ColourFormatter(conf.worker_log_format, conf.worker_log_datefmt, colour=bool(colour))
+            self._add(root, path, stream, formatter)
+            root.setLevel(number)
         tasks = _base_task_logger
         self._add(
             tasks,
@@ -181,12 +188,21 @@ class Logging:
         handler: logging.Handler
         if path is not None:
             handler = logging.FileHandler(path, encoding="utf-8", delay=False)
+            self._handlers.append(handler)
         elif stream is not None:
             handler = logging.StreamHandler(stream)
         else:
             handler = logging.NullHandler()
         handler.setFormatter(formatter)
         logger.addHandler(handler)
+
+    def move(self) -> None:
+        """In a process of the pool: log to a file of its own, if the file's name has a place for its number."""
+        if self._file is None or os.path.abspath(path := node.expand(*self._file)) == self._handlers[0].baseFilename:
+            return
+        for handler in self._handlers:
+            handler.close()
+            handler.baseFilename = os.path.abspath(path)
 
     def redirect_stdouts(self, level: int | str = "WARNING") -> None:
         """Send what is printed to the log."""

@@ -34,6 +34,8 @@ class Invocation:
         loader: accepted for Celery's command lines; there is one loader.
         no_color: print without colours.
         quiet: print no more than was asked for.
+        started_in: the directory before that.
+        is_program: whether the words are those that this process was started with, so that it can be started again.
     """
 
     app: Any = None
@@ -45,6 +47,8 @@ class Invocation:
     loader: str | None = None
     no_color: bool = False
     quiet: bool = False
+    started_in: str = "."
+    is_program: bool = False
 
     @property
     def names_app(self) -> bool:
@@ -80,6 +84,7 @@ class Invocation:
 
     def apply(self) -> dict[str, str | None]:
         """Change to the directory and set the environment; returns what the environment had, to be put back."""
+        self.started_in = os.getcwd()
         if self.workdir:
             os.chdir(self.workdir)
         given = {

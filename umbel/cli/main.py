@@ -83,7 +83,9 @@ def main(argv: Sequence[str] | None = None, app: Any = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        code = umbel.main(words, prog_name="umbel", standalone_mode=False, obj=Invocation(app=app))
+        code = umbel.main(
+            words, prog_name="umbel", standalone_mode=False, obj=Invocation(app=app, is_program=argv is None)
+        )
         sys.stdout.flush()
     except click.ClickException as error:
         error.show()

@@ -39,6 +39,24 @@ class LogLevel(click.ParamType):  # type: ignore[type-arg]
         return text.upper()
 
 
+class OctalNumber(click.ParamType):  # type: ignore[type-arg]
+    """Permissions as they are always written."""
+
+    name = "octal"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number."""
+        if isinstance(value, int):
+            return value
+        try:
+            found = int(str(value).removeprefix("0o"), 8)
+        except ValueError:
+            found = -1
+        if not 0 <= found <= 0o777:
+            self.fail(f"{value!r} is no octal number of three digits such as 027", param, ctx)
+        return found
+
+
 class Span(click.ParamType):  # type: ignore[type-arg]
     """A largest and a smallest number; without the second it is 0, as in Celery."""
 

@@ -11,11 +11,6 @@ WORKER = (
     (("-s", "--schedule", "--schedule-filename"), False, "periodic tasks"),
     (("--scheduler",), False, "periodic tasks"),
     (("-E", "--task-events", "--events"), True, "monitoring events"),
-    (("-D", "--detach"), True, "going to the background; run the worker under systemd, supervisord or `nohup`"),
-    (("--uid",), False, "changing the user; start the worker as that user"),
-    (("--gid",), False, "changing the group; start the worker in that group"),
-    (("--umask",), False, "changing the umask; set it where the worker is started"),
-    (("--executable",), False, "choosing another interpreter; start the worker with that one"),
     (("--disable-prefetch",), True, "taking tasks only when a slot is free"),
     (("--heartbeat-interval",), False, "choosing the interval of heartbeats"),
 )

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import nullcontext
 from typing import Any
 
 import click
 
+from umbel.cli import background
+from umbel.cli import pidfile as pidfiles
 from umbel.cli.app_command import AppCommand
+from umbel.cli.identity import become
 from umbel.cli.invocation import Invocation
-from umbel.cli.option_types import Concurrency, LogLevel, NameList, Span
-from umbel.cli.pidfile import pidfile as held_pidfile
+from umbel.cli.option_types import Concurrency, LogLevel, NameList, OctalNumber, Span
 from umbel.cli.planned import WORKER, planned
 from umbel.cli.privileges import check_privileges
 from umbel.model import node
 from umbel.worker.options import WorkerOptions
+from umbel.worker.shutdown import Ending, leave
 from umbel.worker.worker import Worker
 from umbel_kernel import plugins
 
@@ -73,6 +77,11 @@ def _known_pool(ctx: click.Context, param: click.Parameter, value: str | None) -
 @click.option("--without-gossip", is_flag=True, help="Take no part in gossip.")
 @click.option("--without-mingle", is_flag=True, help="Ask no other workers at the start.")
 @click.option("--without-heartbeat", is_flag=True, help="Do not announce that this worker lives.")
+@click.option("-D", "--detach", is_flag=True, help="Go to the background.")
+@click.option("--uid", metavar="USER", help="Run as this user, when started as root.")
+@click.option("--gid", metavar="GROUP", help="Run in this group, when started as root; by default the user's own.")
+@click.option("--umask", type=OctalNumber(), help="Which permissions new files do not get, as in 027.")
+@click.option("--executable", metavar="FILE", help="The Python for --detach, if another.")
 @click.pass_context
 def worker(
     ctx: click.Context,
@@ -81,6 +90,11 @@ def worker(
     pidfile: str | None,
     pool_start_method: str | None,
     optimization: str,
+    detach: bool,
+    uid: str | None,
+    gid: str | None,
+    umask: int | None,
+    executable: str | None,
     **given: Any,
 ) -> int:
     """Start a worker that runs an app's tasks.
@@ -97,6 +111,21 @@ def worker(
         raise click.UsageError("--pool-start-method spawn is not there yet in umbel: processes are forked.", ctx)
     invocation = ctx.ensure_object(Invocation)
     app = invocation.app
+    name = node.worker_name(given["hostname"])
+    if pidfile:
+        pidfile = node.expand(pidfile, name, index=0)
+    if umask is not None:
+        os.umask(umask)
+    become(uid, gid)
+    if detach and not background.is_detached():
+        if not invocation.is_program:
+            raise click.UsageError("--detach is for a program of its own, and code of yours has called this one.", ctx)
+        if pidfile:
+            pidfiles.check(pidfile)
+        logfile = given["logfile"]
+        printed = node.expand(logfile, name, index=0) if logfile else None
+        background.detach(printed, executable, invocation.started_in)
+        return 0
     if ctx.args:
         app.config_from_cmdline(ctx.args, namespace="worker")
     options = WorkerOptions(
@@ -110,8 +139,13 @@ def worker(
     if warning:
         click.echo(f"Warning: {warning}", err=True)
     made = Worker(app, options)
-    with held_pidfile(node.expand(pidfile, made.hostname)) if pidfile else nullcontext():
-        return made.start()
+    with pidfiles.pidfile(pidfile) if pidfile else nullcontext():
+        code = made.start()
+    if made.shutdown.restarts and not code and invocation.is_program:
+        background.start_anew(invocation.started_in)
+    if made.shutdown.ending is Ending.COLD and invocation.is_program:
+        leave(code)
+    return code
 
 
 worker.params.extend(planned(WORKER))

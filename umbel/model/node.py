@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import sys
 
 from umbel.model.later import Later
 
@@ -32,17 +33,33 @@ def split(nodename: str) -> tuple[str, str]:
     return (name, host) if at else ("", name)
 
 
-def expand(text: str, nodename: str = "", **more: str) -> str:
-    """Replace ``%h`` (host with domain), ``%n`` (its first part), ``%d`` (the domain), ``%%``, and those in ``more``.
+def process_index() -> int:
+    """Which process of its pool this is, from 1; 0 where it is none."""
+    for module in ("billiard.process", "multiprocessing.process"):
+        known = sys.modules.get(module)
+        if known is None:
+            continue
+        process = known.current_process()
+        index = getattr(process, "index", None)
+        if isinstance(index, int) and process.name != "MainProcess":
+            return index + 1
+    return 0
+
+
+def expand(text: str, nodename: str = "", *, index: int | None = None) -> str:
+    """Replace ``%h`` (host with domain), ``%n`` (its first part), ``%d`` (the domain) and ``%%``.
 
     Args:
-        nodename: a node's full name; with it ``%n`` is the node's own name and ``%h`` its full one,
-            as they are in the names of log and pid files.
-        more: further placeholders by their letter, such as ``i`` and ``I`` for the pool's process.
+        nodename: a node's full name. With it ``%n`` is the name before the ``@`` and ``%p`` all of it, as they are in
+            the names of log and pid files.
+        index: of the pool's process, 0 for the worker's own. ``%i`` is that, and ``%I`` too with a hyphen before it,
+            or nothing for the worker's own. By default that of this process.
     """
     name, host = split(nodename) if nodename else ("", hostname())
     short, _, domain = host.partition(".")
-    values = {"h": nodename or host, "n": name or short, "d": domain, "%": "%", **more}
+    index = process_index() if index is None else index
+    values = {"h": host, "n": name or short, "d": domain, "p": nodename or host, "%": "%"}
+    values |= {"i": str(index), "I": f"-{index}" if index else ""}
     return _PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), text)
 
 

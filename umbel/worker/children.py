@@ -8,6 +8,7 @@ from typing import Any
 
 from umbel.app.runner import Runner
 from umbel.model import signals
+from umbel.worker import stacks
 from umbel_kernel import plugins
 from umbel_kernel.errors import UmbelError
 
@@ -19,12 +20,14 @@ class Children:
         app: the app.
         runner: what runs the jobs.
         processes: whether they are processes, which get a name for the log and the signals of one.
+        announced: whether ``worker_process_init`` is sent; as in Celery also where tasks have the main thread.
     """
 
-    def __init__(self, app: Any, runner: Runner, *, processes: bool) -> None:
+    def __init__(self, app: Any, runner: Runner, *, processes: bool, announced: bool) -> None:
         self._app = app
         self._runner = runner
         self._processes = processes
+        self._announced = announced
 
     def prepare(self) -> None:
         """Called before the first of these places is made: import the plugins by which a task sends others and keeps
@@ -41,11 +44,18 @@ class Children:
             if results is not None:
                 plugins.load("backends", results.scheme)
 
+    def before_fork(self) -> None:
+        """Called in the process that forks those of the pool, before each."""
+        signals.worker_before_create_process.send(sender=self._runner.hostname)
+
     def initialize(self) -> None:
         """Called where jobs will run, before the first."""
         if self._processes:
             self._app.set_current()
-            signals.worker_process_init.send(sender=None)
+            stacks.answer()
+            self._app.log.move()
+        if self._announced:
+            signals.worker_process_init.send(sender=self._runner.hostname)
 
     def finalize(self) -> None:
         """Called there after the last, on an orderly end."""

@@ -32,7 +32,7 @@ from umbel.worker.shutdown import Ending, Shutdown
 from umbel.worker.suspects import Suspects
 from umbel.worker.timer import Timer
 from umbel.worker.waiting import Waiting
-from umbel_kernel.errors import UmbelError
+from umbel_kernel.errors import Terminated, UmbelError, WorkerLostError
 from umbel_kernel.spi.broker import Broker, Consumer
 from umbel_kernel.spi.message import Delivery
 from umbel_kernel.spi.pool import Job, Outcome, Pool, PoolCapability
@@ -300,7 +300,11 @@ class Loop:
             self.holds.refuse(held, outcome)
             return
         if outcome.error is not None:
-            self.lost.settle(held, outcome.error)
+            if self.shutdown.ending is Ending.COLD and isinstance(outcome.error, WorkerLostError | Terminated):
+                # The end itself has cut it off: what becomes of it ``abandon`` knows.
+                self.running[held.job.id] = held
+            else:
+                self.lost.settle(held, outcome.error)
             return
         packed = outcome.value
         if packed[5] == _ACK and packed[6] is packed[7] is None and PARTS not in held.job.context:

@@ -9,9 +9,8 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any
 
-from umbel.model import signals
 from umbel.worker.loop import Loop
-from umbel.worker.shutdown import Ending, Shutdown
+from umbel.worker.shutdown import FAILED, Ending, Shutdown
 from umbel_kernel.blueprint import Blueprint
 from umbel_kernel.errors import OperationalError, PoolError, Terminated
 from umbel_kernel.step import Context
@@ -23,6 +22,9 @@ LONGEST_PAUSE = 3.0
 
 LASTED = 10.0
 """Seconds after which a connection counts as a good one."""
+
+GLANCE = 0.1
+"""Seconds between two looks whether the time of a worker that ends is up."""
 
 WORKING_PAUSE = 1.0
 """The longest pause while connections are lost at once, but not before some work was done on each."""
@@ -206,13 +208,18 @@ class Supervisor:
         finally:
             self._blueprint.stop(self._context)
         self._tell_unsettled()
-        signals.worker_shutdown.send(sender=self)
 
     def _finish(self) -> None:
         loop = self._loop
+        watch = loop.timer.call_repeatedly(GLANCE, self._shutdown.check)
         loop.drain(self._wait)
+        watch.cancel()
         if self._shutdown.ending is Ending.COLD:
             loop.abandon(Terminated("the worker was shut down cold while the task ran"))
+            cut = list(loop.running.values())
+            if cut:
+                self._shutdown.exit_code = FAILED
+                loop.suspects.forgive(cut)
         loop.settling.flush(force=True)
 
     def _tell_unsettled(self) -> None:

@@ -113,6 +113,26 @@ class Suspects:
             self._mark(chosen)
         return chosen
 
+    def forgive(self, cut: Sequence[Held]) -> None:
+        """Take back the notes of tasks that this worker itself cuts off as it ends: they did not take it with them."""
+        again = [held for held in cut if self.enabled and held.received is not None and held.received.redelivered]
+        if not again:
+            return
+        store, records = self._loop.app.backend, []
+        try:
+            found = store.look([_note(held) for held in again], LOOK)
+            for held in again:
+                note = found.get(_note(held))
+                marks = _marks(note.result) if note is not None else 0
+                if marks:
+                    record = store.record(_note(held), states.STARTED, {"begun": marks - 1})
+                    record.expires = KEPT
+                    records.append(record)
+            if records:
+                store.store(records)
+        except UmbelError as error:
+            logger.warning("cannot note that %d tasks are cut off by the end of this worker: %s", len(again), error)
+
     def _next(self, line: deque[int]) -> Held | None:
         """The first of a line that is still held."""
         while line:

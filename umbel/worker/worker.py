@@ -18,7 +18,7 @@ from umbel.worker.banner import banner
 from umbel.worker.cpus import allowed, cpu_count
 from umbel.worker.lead import Lead
 from umbel.worker.options import WorkerOptions
-from umbel.worker.shutdown import Ending, Shutdown
+from umbel.worker.shutdown import FAILED, Ending, Shutdown, leave
 from umbel.worker.steps import CONSUMER_STEPS, WORKER_STEPS
 from umbel_kernel import hooks
 from umbel_kernel.blueprint import Blueprint
@@ -45,7 +45,7 @@ class Worker:
         self.shutdown = Shutdown()
         self.exit_code = 0
         self.wants_purge = self.options.purge
-        self._ready_told = False
+        self._ready_told = self._drives = False
         signals.celeryd_init.send(sender=self.hostname, instance=self, conf=app.conf, options=vars_of(self.options))
         conf = app.conf
         self.pool_name: str = self.options.pool or os.environ.get("CELERY_CUSTOM_WORKER_POOL") or conf.worker_pool
@@ -153,7 +153,7 @@ class Worker:
         """
         options = self.options
         self.app.set_current()
-        self.app.log.setup(
+        theirs = self.app.log.setup(
             options.loglevel,
             options.logfile,
             colour=None if options.no_color is None else not options.no_color,
@@ -162,9 +162,9 @@ class Worker:
         self.prepare()
         if not options.quiet:
             print(banner(self, VERSION), file=sys.__stdout__, flush=True)
-        if self.app.conf.worker_redirect_stdouts and options.install_signals:
+        if self.app.conf.worker_redirect_stdouts and options.install_signals and not theirs:
             self.app.log.redirect_stdouts(self.app.conf.worker_redirect_stdouts_level)
-        self.shutdown.wake = self.wake
+        self._set_shutdown_up()
         if options.install_signals:
             self.shutdown.install()
         try:
@@ -175,10 +175,31 @@ class Worker:
                 self.blueprint.terminate(self.context)
             else:
                 self.blueprint.stop(self.context)
+            signals.worker_shutdown.send(sender=self)
             if options.install_signals:
                 self.shutdown.uninstall()
             self.app.close()
         return self.shutdown.exit_code
+
+    def _set_shutdown_up(self) -> None:
+        shutdown, conf = self.shutdown, self.app.conf
+        shutdown.wake, shutdown.sender = self.wake, self.hostname
+        shutdown.warm, shutdown.soft = conf.worker_warm_shutdown_timeout, conf.worker_soft_shutdown_timeout
+        shutdown.soft_on_idle = conf.worker_enable_soft_shutdown_on_idle
+        shutdown.busy = self._runs
+        shutdown.children = self._children
+
+    def _runs(self) -> bool:
+        """Whether a task runs or is with the pool."""
+        loop = self.context.get("loop")
+        return loop is not None and bool(loop.running)
+
+    def _children(self) -> list[int]:
+        """The processes of the pool."""
+        pool = self.context.get("pool")
+        if pool is None or PoolCapability.PROCESSES not in pool.capabilities:
+            return []
+        return list(pool.info().get("processes", ()))
 
     def _run(self) -> None:
         supervisor, pool = self.context.consumer, self.context.pool
@@ -195,27 +216,34 @@ class Worker:
             finally:
                 pool.close()
                 if self.shutdown.ending is Ending.COLD or failure:
-                    pool.terminate()
+                    pool.terminate(timeout=1.0)
+                    self._desert()
 
         thread = threading.Thread(target=run, name="umbel-loop", daemon=True)
         thread.start()
-        self.shutdown.interrupts = True
+        self.shutdown.interrupts = self._drives = True
         try:
             pool.drive()
         except KeyboardInterrupt:
             self.shutdown.interrupts = False
             cold = self.shutdown.ending is Ending.COLD
-            self.shutdown.request(Ending.COLD, exit_code=1, reason="KeyboardInterrupt")
+            self.shutdown.request(Ending.COLD, exit_code=FAILED, reason="KeyboardInterrupt")
             if not cold:
                 raise
         except BaseException:
-            self.shutdown.request(Ending.WARM, exit_code=1, reason="pool")
+            self.shutdown.request(Ending.WARM, exit_code=FAILED, reason="pool")
             raise
         finally:
-            self.shutdown.interrupts = False
+            self.shutdown.interrupts = self._drives = False
             thread.join()
         if failure:
             raise failure[0]
+
+    def _desert(self) -> None:
+        """Leave a task alone that a cold end could not interrupt in the main thread: all else has been seen to."""
+        if self._drives and self.options.install_signals:
+            logger.critical("the task in the main thread cannot be interrupted; the worker leaves it")
+            leave(FAILED)
 
     def stop(self) -> None:
         """Ask the worker to end in good order. Callable from any thread."""

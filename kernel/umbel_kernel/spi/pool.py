@@ -86,6 +86,7 @@ class PoolOptions:
     initialize: Callable[[], None] | None = None
     lead: Callable[[], bool] | None = None
     finalize: Callable[[], None] | None = None
+    prepare: Callable[[], None] | None = None  # called before each fork, in the process that forks
     coroutine: Callable[[Job], Coroutine[Any, Any, Any] | None] | None = None
     interrupt: Callable[[int, Exception], bool] | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)  # values of ``Pool.settings`` by their names

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from umbel.model import signals
 from umbel.worker.children import Children
 from umbel_kernel import plugins
 from umbel_kernel.spi.pool import Pool as PoolContract
@@ -30,7 +31,9 @@ class Pool(Step):
         kind: type[PoolContract] = plugins.load("pools", worker.pool_name)
         conf.declare(kind.settings, f"pool {worker.pool_name!r}")
         pool = kind()
-        children = Children(context.app, worker.runner, processes=PoolCapability.PROCESSES in kind.capabilities)
+        processes = PoolCapability.PROCESSES in kind.capabilities
+        announced = processes or PoolCapability.MAIN_THREAD in kind.capabilities
+        children = Children(context.app, worker.runner, processes=processes, announced=announced)
         per_child = options.max_tasks_per_child or conf.worker_max_tasks_per_child
         memory = options.max_memory_per_child or conf.worker_max_memory_per_child
         children.prepare()
@@ -49,6 +52,7 @@ class Pool(Step):
                 hostname=worker.hostname,
                 initialize=children.initialize,
                 finalize=children.finalize,
+                prepare=children.before_fork if signals.worker_before_create_process._receivers else None,
                 lead=worker.lead.take,
                 coroutine=runner.coroutine,
                 interrupt=runner.interrupt,

@@ -63,6 +63,8 @@ class Forker:
             raise PoolError(f"no socket pair for a fork server: {error}; raise the limit of open files") from error
         self._connection.setblocking(False)
         parent = os.getpid()
+        if options.prepare is not None:
+            options.prepare()
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
             self.pid = os.fork()

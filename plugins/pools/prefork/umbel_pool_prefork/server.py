@@ -140,6 +140,8 @@ class Server:
         return True
 
     def _bear(self, number: int, index: int, place: int, connection: socket.socket) -> None:
+        if self._options.prepare is not None:
+            self._options.prepare()
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
             stamp = self._stamps.at(place)

@@ -1,0 +1,1 @@
+"""What Celery has under ``celery.contrib``, by the same names."""

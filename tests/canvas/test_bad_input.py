@@ -128,13 +128,43 @@ HEADERS: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("eager", [False, True])
 @pytest.mark.parametrize("bad", [object(), {1, 2}], ids=["object", "set"])
 @pytest.mark.parametrize("name", HEADERS)
-def test_a_header_that_cannot_be_written_is_named(app: Any, name: str, bad: Any) -> None:
+def test_a_header_that_cannot_be_written_is_named(app: Any, name: str, bad: Any, eager: bool) -> None:
     make, message = HEADERS[name]
+    app.conf.task_always_eager = eager
+    app._parts.clear()
     with pytest.raises(EncodeError, match=f"{message} cannot be sent: .*cannot stand in a message header; use None"):
         make(app, bad).apply_async()
     assert app.connections.broker().size(["celery"]).get("celery", 0) == 0
+
+
+LATER: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
+    "step": (
+        lambda app, bad: app.same.s(1) | app.add.s(1).set(headers={"mine": bad}),
+        "header 'mine' of tasks.add, in the chain of tasks.same",
+    ),
+    "body": (
+        lambda app, bad: chord([app.same.s(1)], app.total.s().set(headers={"good": 1, "mine": [bad]})),
+        "header 'mine' of tasks.total, in the chord of tasks.same",
+    ),
+    "stamp of a callback": (
+        lambda app, bad: app.same.signature((1,), link=app.add.s(1).stamp(who=bad)),
+        "stamp 'who' of tasks.add, in the callbacks of tasks.same",
+    ),
+    "option": (
+        lambda app, bad: app.same.s(1) | app.add.s(1).set(tenant=bad),
+        "option 'tenant' of tasks.add, in the chain of tasks.same",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_a_header_of_a_later_part_that_cannot_be_written_is_named(app: Any, name: str) -> None:
+    make, message = LATER[name]
+    with pytest.raises(EncodeError, match=f"{message} cannot be sent: .*object.*cannot be written as JSON"):
+        make(app, object()).apply_async()
 
 
 def test_headers_of_a_wrong_shape_are_named(app: Any) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from umbel.app.header_check import check_headers
 from umbel.app.outcome import TaskOutcome
 from umbel.app.plan import EMBED_OPTIONS, HEADER_OPTIONS
 from umbel.app.tracing import make_tracer
@@ -95,13 +96,15 @@ class Eager:
         if stamped:
             headers["stamped_headers"] = list(stamped)
             headers["stamps"] = {name: options.get(name) for name in stamped}
+            check_headers(task.name, "stamp", headers["stamps"])
         if parent is not None:
             headers["parent_id"] = headers["parent_id"] or parent.id
             headers["root_id"] = headers["root_id"] or parent.root_id
             if parent.stamped_headers and not stamped:
                 headers["stamped_headers"], headers["stamps"] = list(parent.stamped_headers), dict(parent.stamps or {})
         headers["root_id"] = headers["root_id"] or task_id
-        given = dict(options.get("headers") or {})
+        given = options.get("headers") or {}
+        check_headers(task.name, "header", given)
         place = {name: options.get(name) for name in ("exchange", "routing_key", "priority")}
         return Context(
             {**headers, **given},
@@ -115,7 +118,7 @@ class Eager:
             reply_to=options.get("reply_to"),
             logfile=options.get("logfile"),
             loglevel=options.get("loglevel"),
-            headers=given,
+            headers=dict(given),
             ignore_result=bool(headers["ignore_result"]),
             delivery_info={"is_eager": True, **place},
         )

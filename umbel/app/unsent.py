@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,8 @@ def _named(codec: Any, serializer: str, task: str, content: Any, error: EncodeEr
             if not isinstance(knot, RecursionError):
                 return knot
             for inner in _all_of(sig):
-                for what, value in _arguments(inner.get("args") or (), inner.get("kwargs") or {}):
+                arguments = _arguments(inner.get("args") or (), inner.get("kwargs") or {})
+                for what, value in itertools.chain(arguments, _options(inner.get("options") or {})):
                     problem = None if _holds_signatures(value) else _problem(codec, serializer, value)
                     if problem is not None:
                         return _explained(f"{what} of {inner.get('task')}, in the {name} of {task}", problem)
@@ -59,6 +61,13 @@ def _explained(what: str, error: EncodeError) -> EncodeError:
 def _arguments(args: Any, kwargs: Any) -> Iterator[tuple[str, Any]]:
     yield from ((f"argument {place}", value) for place, value in enumerate(args))
     yield from ((f"argument {name!r}", value) for name, value in kwargs.items())
+
+
+def _options(options: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    headers, stamps = options.get("headers"), options.get("stamped_headers") or ()
+    if isinstance(headers, Mapping):
+        yield from ((f"header {name!r}", value) for name, value in headers.items())
+    yield from ((f"{'stamp' if name in stamps else 'option'} {name!r}", value) for name, value in options.items())
 
 
 def _problem(codec: Any, serializer: str, value: Any) -> EncodeError | None:

@@ -21,6 +21,12 @@ logger = logging.getLogger("umbel.worker.waiting")
 SOON = 1.0
 """Seconds up to which a task is held here: every broker that lets messages wait does so for longer times."""
 
+SHORT = 5.0
+"""Seconds up to which a task is held here as long as few are, since that is less work than to let it wait elsewhere."""
+
+FEW = 500
+"""How many are few: each takes some 5 KB."""
+
 
 class Waits(Protocol):
     """What is needed of the loop."""
@@ -66,7 +72,8 @@ class Waiting:
         """Let a task wait. One that is far away is parked at the next ``flush``, with all others."""
         self._seen += 1
         seconds = max((due - datetime.now(UTC)).total_seconds(), 0.0)
-        if self.parks and seconds > SOON and held.delivery is not None:
+        far = seconds > SHORT or (seconds > SOON and len(self._loop.later) >= FEW)
+        if self.parks and far and held.delivery is not None:
             self._far.append((held, seconds))
         else:
             self._hold(held, seconds)

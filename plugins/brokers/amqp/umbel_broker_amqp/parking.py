@@ -1,9 +1,9 @@
 """Messages that a consumer sends to wait, in queues of umbel's own.
 
-There is a queue for each power of two of seconds up to nine hours, behind a fanout exchange of the same name:
-``umbel.parked.1024`` holds what it gets for 1,024 seconds, and hands it to the default exchange. That leads it by its
-routing key to the queue that it came from, where any worker may take it, also one of Celery. A consumer of umbel that
-gets it there too early sends it on to the next shorter queue.
+There is a queue for each second up to 8, and from there for two lengths in each octave up to nine hours, each behind a
+fanout exchange of the same name: ``umbel.parked.1024`` holds what it gets for 1,024 seconds, and hands it to the default
+exchange. That leads it by its routing key to the queue that it came from, where any worker may take it, also one of
+Celery. A consumer of umbel that gets it there too early sends it on to a shorter queue.
 
 Celery's own queues for messages that wait, which ``delays`` describes, would do, but are meant for few messages: each
 passes 28 exchanges, which takes RabbitMQ 2.7 ms, where one of these takes 0.1 ms (one run, RabbitMQ 3.10).
@@ -26,7 +26,8 @@ PARKED = "umbel-parked"
 """A header: when the message is due in milliseconds since the epoch, and the exchange and routing key that it had."""
 
 _PLACE = "umbel.parked."
-_LEVELS = 16
+_EXACT = 8
+_LONGEST = 32_768
 _LAYING_OUT = 30.0
 _PUBLISHING = 30.0
 _TRACES = ("x-first-death", "x-last-death")
@@ -38,8 +39,10 @@ def place(seconds: float, *, quorum: bool) -> str:
     Args:
         quorum: whether it is to be as safe as a quorum queue.
     """
-    level = min(int(seconds).bit_length(), _LEVELS) - 1
-    return f"{_PLACE}{'quorum.' if quorum else ''}{1 << level}"
+    length = min(int(seconds), _LONGEST)
+    if length > _EXACT:
+        length = length >> (length.bit_length() - 2) << (length.bit_length() - 2)
+    return f"{_PLACE}{'quorum.' if quorum else ''}{length}"
 
 
 def parked(delivery: Delivery, seconds: float, *, quorum: bool) -> Message:

@@ -1,9 +1,9 @@
 """Messages that a consumer sends to wait, in queues of umbel's own.
 
 There is a queue for each second up to 8, and from there for two lengths in each octave up to nine hours, each behind a
-fanout exchange of the same name: ``umbel.parked.1024`` holds what it gets for 1,024 seconds, and hands it to the default
-exchange. That leads it by its routing key to the queue that it came from, where any worker may take it, also one of
-Celery. A consumer of umbel that gets it there too early sends it on to a shorter queue.
+fanout exchange of the same name: ``umbel.parked.1024`` holds what it gets for 1,024 seconds, and hands it to the
+default exchange. That leads it by its routing key to the queue that it came from, where any worker may take it, also
+one of Celery. A consumer of umbel that gets it there too early sends it on to a shorter queue.
 
 Celery's own queues for messages that wait, which ``delays`` describes, would do, but are meant for few messages: each
 passes 28 exchanges, which takes RabbitMQ 2.7 ms, where one of these takes 0.1 ms (one run, RabbitMQ 3.10).

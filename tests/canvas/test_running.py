@@ -136,6 +136,18 @@ def test_a_chord_whose_body_is_a_chain_or_a_group(app: Any, work: Any) -> None:
     assert at_once.get(timeout=0) == [6, [2, 4]]
 
 
+def test_members_whose_results_nobody_keeps_hand_them_on_all_the_same(app: Any, work: Any) -> None:
+    kept, not_kept = app.add.s(2, 2), app.add.s(1, 1).set(ignore_result=True)
+    flows = [
+        (chord([not_kept, kept], app.same.s()), [2, 4]),
+        (chord([not_kept | app.add.s(1).set(ignore_result=True), kept], app.same.s()), [3, 4]),
+        (not_kept | group(app.add.s(1).set(ignore_result=True), app.add.s(2)) | app.same.s(), [3, 4]),
+    ]
+    results = [flow.apply_async() for flow, _ in flows]
+    work()
+    assert [result.get(timeout=0) for result in results] == [expected for _, expected in flows]
+
+
 def test_a_chord_in_the_header_of_a_chord(app: Any, work: Any) -> None:
     inner = chord([app.add.s(1, 1), app.add.s(2, 2)], app.total.s())
     result = chord([inner, app.add.s(5, 5), app.add.s(1, 1) | app.add.s(1)], app.same.s()).apply_async()

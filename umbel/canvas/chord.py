@@ -211,7 +211,8 @@ class _chord(Signature):
             result = EagerResult(body_id, error, FAILURE, name=body.task)
         else:
             with joins(True):
-                values = header_result.get(propagate=propagate)
+                # One by one, since a group has no value of a member whose result nobody keeps.
+                values = [member.get(propagate=propagate) for member in header_result.results]
             result = run(body, (values,), {}, {})
         first_of(result).parent = header_result
         return result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import threading
 import weakref
@@ -59,4 +60,7 @@ def _go_on() -> None:
         importing.release()
 
 
+# What is registered last is called first. An import may wait for logging's lock, so a fork has to take that one later:
+# logging has to be there before.
+assert logging.root
 os.register_at_fork(before=_wait, after_in_parent=_go_on, after_in_child=_go_on)

@@ -45,6 +45,37 @@ def act(job: Job) -> Any:
 swollen: list[bytearray] = []
 
 
+def test_jobs_of_10_ms_find_their_children_waiting_for_nothing(
+    open_loop: Callable[..., Any], job: Callable[..., Job]
+) -> None:
+    """While there is work every child has the next job before it has ended one: counted, not timed."""
+    loop = open_loop(4, act)
+    loop.ready()
+    loop.run([job(number, "sleep 0.01") for number in range(40)])
+    loop.pool.submit([job(number, "sleep 0.01") for number in range(40, 440)])
+    looks, bare = 0, 0
+    while len(loop.pool._backlog) > 20:
+        loop.turn(0.5)
+        looks += 4
+        bare += sum(not slot.staged for slot in loop.pool._brood.working)
+    assert looks > 100
+    assert bare <= looks // 20
+    loop.until(lambda: len(loop.outcomes) == 440, what="outcomes")
+
+
+def test_a_job_staged_behind_a_long_one_goes_to_a_child_that_is_idle(
+    open_loop: Callable[..., Any], job: Callable[..., Job]
+) -> None:
+    loop = open_loop(2, act)
+    loop.ready()
+    loop.run([job(number, "sleep 0.01") for number in range(100)])
+    began = time.monotonic()
+    loop.pool.submit([job(1000, "sleep 5"), *(job(1001 + number, "sleep 0.01") for number in range(30))])
+    loop.until(lambda: len(loop.outcomes) == 130, what="all but the long one")
+    assert time.monotonic() - began < 4
+    assert 1000 not in loop.outcomes
+
+
 def test_nothing_is_left_behind(open_loop: Callable[..., Any], job: Callable[..., Job]) -> None:
     # Other tests of this process may have left files to the collector: only new ones count.
     gc.collect()

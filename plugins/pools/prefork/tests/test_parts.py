@@ -80,11 +80,22 @@ def test_pace_is_careful_at_first_and_after_a_slow_job() -> None:
     for _ in range(10):
         pace.add(0.000005 * 50, 50)
     assert pace.depth == DEEPEST
-    pace.add(0.5, 50)
+    pace.add(2.5, 50)
     assert pace.depth == 1
     for _ in range(200):
         pace.add(0.001, 1)
     assert pace.depth == pytest.approx(AHEAD / 0.001, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "depth", "patience"), [(0.004, 2, AHEAD), (0.01, 2, 0.02), (0.029, 2, 0.058), (0.031, 1, AHEAD)]
+)
+def test_middling_jobs_are_staged_in_twos(seconds: float, depth: int, patience: float) -> None:
+    pace = Pace()
+    for _ in range(300):
+        pace.add(seconds, 1)
+    assert pace.depth == depth
+    assert pace.patience == pytest.approx(patience, rel=0.01)
 
 
 @pytest.mark.parametrize("name", ["TERM", "SIGTERM", "term", "15"])

@@ -36,8 +36,8 @@ class PreforkPool(Pool):
     another: no child can harm its siblings, whenever and however it dies. The parent never waits for a child.
 
     *Staging.* A job goes to an idle child at once. Under load up to ``pace.DEEPEST`` jobs are staged in a child, as
-    many as take ``pace.AHEAD`` seconds. When the running one takes longer than that, those behind it are taken back
-    and go to whichever child is free first.
+    many as take ``pace.AHEAD`` seconds, and two up to ``pace.PAIRED``. When the running one takes longer, those behind
+    it are taken back and go to whichever child is free first.
 
     *Deaths.* The outcomes that a dead child has written are read first. The job that it ran gets ``WorkerLostError``,
     or ``TimeLimitExceeded`` or ``Terminated`` when the pool killed it for that; its staged jobs go to others. A new
@@ -149,9 +149,9 @@ class PreforkPool(Pool):
         for slot in self._brood.ready():
             self._read(slot, collected)
         self._hear(nursery, collected)
-        now = time.monotonic()
+        now, patience = time.monotonic(), self._patience()
         for slot in self._brood:
-            self._look(slot, now, collected)
+            self._look(slot, now, patience, collected)
         self._replace(nursery, now)
         self._assign()
         watcher.arm()
@@ -165,7 +165,8 @@ class PreforkPool(Pool):
         if nursery.broken is not None or self._refused or (nursery.forker is not None and nursery.forker.heard):
             return 0.0
         now = time.monotonic()
-        due = min((slot.due(now, self._options.alive_timeout) for slot in self._brood), default=math.inf)
+        alive, patience = self._options.alive_timeout, self._patience()
+        due = min((slot.due(now, alive, patience) for slot in self._brood), default=math.inf)
         if self._wanting():
             due = min(due, nursery.due)
         return None if due == math.inf else max(0.0, due - now)
@@ -396,7 +397,12 @@ class PreforkPool(Pool):
 
     # What is due
 
-    def _look(self, slot: Slot, now: float, collected: Collected) -> None:
+    def _patience(self) -> float:
+        """Seconds that a job may take before those behind it are taken back: fewer while another child is idle."""
+        idle = any(slot.usable and not slot.staged for slot in self._brood.working)
+        return AHEAD if idle else self._backlog.pace.patience
+
+    def _look(self, slot: Slot, now: float, patience: float, collected: Collected) -> None:
         """Tell of jobs begun, enforce limits, and take back jobs from a child that is held up."""
         if slot.deadline is not None and now >= slot.deadline:
             if slot.orphan:
@@ -437,7 +443,7 @@ class PreforkPool(Pool):
         elif job.soft_limit is not None and elapsed >= job.soft_limit and slot.softened < begun:
             slot.softened = slot.stamp.soft = begun
             slot.kill(signal.SIGUSR1)
-        if len(staged) > 1 and elapsed >= AHEAD:
+        if len(staged) > 1 and elapsed >= patience:
             self._backlog.put_back(slot.reclaim())
 
     def _give_up(self, slot: Slot, complaint: str) -> None:

@@ -16,7 +16,6 @@ from umbel_kernel.spi.pool import Job
 from umbel_pool_prefork.death import exit_text
 from umbel_pool_prefork.forker import Forker
 from umbel_pool_prefork.frame import Frames, pack_jobs
-from umbel_pool_prefork.pace import AHEAD
 from umbel_pool_prefork.stamp import Stamp
 
 logger = logging.getLogger(__name__)
@@ -159,8 +158,12 @@ class Slot:
         job = self.staged.get(number)
         return None if job is None else (number, job, since)
 
-    def due(self, now: float, alive_timeout: float) -> float:
-        """The monotonic time at which the pool should look at this child, if nothing happens before."""
+    def due(self, now: float, alive_timeout: float, patience: float) -> float:
+        """The monotonic time at which the pool should look at this child, if nothing happens before.
+
+        Args:
+            patience: seconds that a job may take before those behind it are taken back.
+        """
         due = math.inf
         if self.deadline is not None:
             due = self.deadline
@@ -183,7 +186,7 @@ class Slot:
         if job.soft_limit is not None and self.softened < number:
             due = min(due, since + job.soft_limit)
         if len(self.staged) > 1:
-            due = min(due, since + AHEAD)
+            due = min(due, since + patience)
         return due
 
     def kill(self, number: int = signal.SIGKILL) -> None:

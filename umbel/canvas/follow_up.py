@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -63,32 +62,40 @@ def follow_success(app: Any, request: Any, result: Any) -> None:
         priority = (request.delivery_info or {}).get("priority")
         if priority is not None:
             options["priority"] = priority
-    ahead = deque((maybe_signature(callback, app=app, clone=True), options) for callback in callbacks or ())
+    ahead = [(maybe_signature(callback, app=app, clone=True), options) for callback in callbacks or ()]
     if chain:
         ahead.append((maybe_signature(chain[-1], app=app, clone=True), {**options, "chain": list(chain[:-1])}))
     if request.is_eager:
         here = not app.conf.task_always_eager
         for sig, own in ahead:
             (sig.apply if here else sig.apply_async)((result,), **own)
-    else:
-        send = functools.partial(_send_next, app, request.id, ahead, result)
-        patiently(f"task {request.id}, which others follow,", send)
+        return
+    try:
+        _send_next(app, request.id, ahead, result)
+    except OperationalError:
+        patiently(
+            f"task {request.id}, which others follow,", functools.partial(_send_next, app, request.id, ahead, result)
+        )
 
 
-def _send_next(app: Any, task_id: str, ahead: deque[tuple[Any, dict[str, Any]]], result: Any) -> None:
+def _send_next(app: Any, task_id: str, ahead: list[tuple[Any, dict[str, Any]]], result: Any) -> None:
     """Send these one after another, and drop each that is done."""
     while ahead:
         sig, options = ahead[0]
         try:
-            with app.batching():
+            if sig.subtask_type is None:
                 sig.apply_async((result,), **options)
+            else:
+                # All of it, or nothing.
+                with app.batching():
+                    sig.apply_async((result,), **options)
         except (OperationalError, EncodeError):
             raise
         except Exception as error:
             logger.exception("%s, which was to follow task %s, cannot be sent", sig, task_id)
             sig.options["chain"] = [*(options.get("chain") or ()), *as_list(sig.options.get("chain"))]
             fail_body(app, sig, error)
-        ahead.popleft()
+        del ahead[0]
 
 
 def follow_failure(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -369,3 +370,57 @@ def test_a_coroutine_over_its_hard_limit_is_ended(place: Place) -> None:
     with pytest.raises(TimeLimitExceeded):
         result.get(timeout=WAIT)
     assert place.came("add", 1, 1) == 2
+
+
+def test_a_task_that_blocks_the_loop_is_named_and_the_worker_goes_on(
+    app: Umbel, running: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate = threading.Event()
+    app.conf.asyncio_stall = 0.1
+    app.conf.asyncio_threads = 3
+
+    @app.task(name="blocks")
+    async def blocks() -> str:
+        gate.wait(WAIT)
+        return "at last"
+
+    @app.task(name="plain")
+    def plain() -> str:
+        return "in a thread"
+
+    worker = running(app, pool="asyncio", concurrency=10)
+    blocked = blocks.delay()
+    end = time.monotonic() + WAIT
+    while f"task blocks[{blocked.id}] has held up the event loop" not in caplog.text:
+        assert time.monotonic() < end, caplog.text
+        time.sleep(0.01)
+    assert plain.delay().get(timeout=WAIT) == "in a thread"
+    assert worker.context.pool.info()["threads"] == 3
+    gate.set()
+    assert blocked.get(timeout=WAIT) == "at last"
+
+
+def test_more_run_at_once_than_are_taken_in_one_turn(app: Umbel, running: Start) -> None:
+    gate = threading.Event()
+    most = 0
+    now = 0
+
+    @app.task(name="gated")
+    async def gated() -> None:
+        nonlocal most, now
+        now += 1
+        most = max(most, now)
+        while not gate.is_set():
+            await asyncio.sleep(0.05)
+        now -= 1
+
+    running(app, pool="asyncio", concurrency=1500)
+    results = [gated.delay() for _ in range(1600)]
+    end = time.monotonic() + WAIT
+    while most < 1500:
+        assert time.monotonic() < end, most
+        time.sleep(0.01)
+    gate.set()
+    for result in results:
+        result.get(timeout=WAIT)
+    assert most == 1500

@@ -125,7 +125,7 @@ def test_what_is_no_coroutine_runs_in_threads(open_pool: Callable[..., Opened]) 
     async def work() -> str:
         return threading.current_thread().name
 
-    opened = open_pool(5, lambda job: None if job.id % 2 else work(), worker_asyncio_threads=2)
+    opened = open_pool(5, lambda job: None if job.id % 2 else work(), asyncio_threads=2)
     opened.pool.submit([job(number) for number in range(10)])
     opened.until(lambda: len(opened.ended) == 10, "all to end")
     assert {opened.ended[number].value for number in range(0, 10, 2)} == {"umbel-asyncio"}
@@ -158,6 +158,18 @@ class Gated(Opened):
 
     def execute(self, job: Job) -> Any:
         return self.gate.wait(WAIT)
+
+
+def test_a_hard_limit_of_a_plain_function_is_said_once_to_have_no_effect(
+    open_pool: Callable[..., Opened], caplog: pytest.LogCaptureFixture
+) -> None:
+    opened = open_pool(2, lambda job: None)
+    opened.pool.submit(
+        [job(1, "proj.plain", hard_limit=1.0), job(2, "proj.plain", hard_limit=1.0), job(3, "proj.other")]
+    )
+    opened.until(lambda: len(opened.ended) == 3, "all to end")
+    said = [record.getMessage() for record in caplog.records]
+    assert [text.partition(" has a hard")[0] for text in said] == ["task proj.plain[id-1]"]
 
 
 def test_a_soft_limit_is_a_cancellation_for_what_knows_no_other(open_pool: Callable[..., Opened]) -> None:
@@ -257,7 +269,7 @@ def test_what_blocks_the_loop_is_named(open_pool: Callable[..., Opened], caplog:
         return any(text in record.getMessage() for record in caplog.records)
 
     with caplog.at_level(logging.WARNING):
-        opened = open_pool(2, lambda job: block(job.id), worker_asyncio_stall=0.1)
+        opened = open_pool(2, lambda job: block(job.id), asyncio_stall=0.1)
         opened.pool.submit([job(1, "proj.blocks"), job(2)])
         opened.until(lambda: told("task proj.blocks[id-1] has held up the event loop"), "the warning")
         assert told("in block\n    gate.wait(WAIT)")
@@ -320,12 +332,12 @@ def test_other_event_loops(open_pool: Callable[..., Opened]) -> None:
     async def work() -> str:
         return type(asyncio.get_running_loop()).__name__
 
-    opened = open_pool(1, lambda job: work(), worker_asyncio_loop="asyncio:SelectorEventLoop")
+    opened = open_pool(1, lambda job: work(), asyncio_loop="asyncio:SelectorEventLoop")
     opened.pool.submit([job(1)])
     assert opened.outcome(1).value == "_UnixSelectorEventLoop"
     for wrong in ("no.such.module:loop", "asyncio:no_such_loop", "asyncio"):
-        with pytest.raises(PoolError, match="worker_asyncio_loop is"):
-            open_pool(1, lambda job: work(), worker_asyncio_loop=wrong)
+        with pytest.raises(PoolError, match="asyncio_loop is"):
+            open_pool(1, lambda job: work(), asyncio_loop=wrong)
 
 
 def test_failed_initialize_is_said() -> None:

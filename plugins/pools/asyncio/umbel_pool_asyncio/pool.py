@@ -13,7 +13,7 @@ from umbel_kernel.errors import NotSupported, PoolError, Terminated, TimeLimitEx
 from umbel_kernel.spi.pool import Collected, Job, Outcome, Pool, PoolCapability, PoolOptions
 from umbel_pool_asyncio.limits import Due, Limits
 from umbel_pool_asyncio.loop_thread import LoopThread, logger
-from umbel_pool_asyncio.run import Run
+from umbel_pool_asyncio.run import Run, label
 from umbel_pool_asyncio.settings import LOOP, STALL, THREADS
 from umbel_pool_asyncio.watchdog import Watchdog
 from umbel_pool_threads import ThreadsPool
@@ -32,7 +32,7 @@ class AsyncioPool(Pool):
     Who begins a job and who withdraws it is settled by one atomic ``dict.pop``, and so is who tells how a cancelled one
     has ended.
 
-    The size is how many coroutines run at once. Beside them, ``worker_asyncio_threads`` plain jobs do.
+    The size is how many coroutines run at once. Beside them, ``asyncio_threads`` plain jobs do.
 
     *Limits* are watched by the worker's loop: a soft one is raised in the coroutine at its ``await``, a hard one
     cancels it. One that swallows that has ``LAST_WORDS`` seconds until its slot is given to another. A pool of threads
@@ -59,6 +59,7 @@ class AsyncioPool(Pool):
         self._limits = Limits()
         self._threads = ThreadsPool()
         self._threaded: set[int] = set()
+        self._warned: set[Any] = set()
         self._size = 0
         self._called = False
         self._filling = False
@@ -118,6 +119,7 @@ class AsyncioPool(Pool):
         if others:
             self._threaded.update(job.id for job in others)
             self._threads.submit(others)
+            self._warn(others)
         if mine:
             self._call()
 
@@ -229,6 +231,19 @@ class AsyncioPool(Pool):
         if not self._called and self._home is not None:
             self._called = True
             self._home.call(self._fill)
+
+    def _warn(self, jobs: Sequence[Job]) -> None:
+        """Say once for each task that its hard limit has no effect."""
+        for job in jobs:
+            name = job.headers.get("task")
+            if job.hard_limit is not None and name not in self._warned:
+                self._warned.add(name)
+                logger.warning(
+                    "%s has a hard time limit of %g s and is a plain function, which nothing can end in a thread: it "
+                    "runs as long as it takes; make it a coroutine, or use a pool of processes",
+                    label(job),
+                    job.hard_limit,
+                )
 
     def _fit_threads(self) -> None:
         count = min(self._size, self._most_threads) - self._threads.size

@@ -5,11 +5,11 @@ In a ``conftest.py``:
     prepared = Prepared("my_pool.prepare:prepare", lambda item: item.path.name == "test_conformance.py")
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_pyfunc_call(pyfuncitem):
-        return prepared.run(pyfuncitem)
+    def pytest_runtest_protocol(item, nextitem):
+        return prepared.run(item, nextitem)
 
 The tests that the function chooses then run in a process of their own, one after the other at the first of them, and
-are reported one by one as if they had run here.
+are reported one by one as if they had run here. Their fixtures are set up there only.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+from collections import defaultdict
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -43,62 +46,78 @@ class Prepared:
         within: seconds that all of them together may take.
     """
 
-    def __init__(self, prepare: str, wants: Callable[[pytest.Function], bool], *, within: float = 110.0) -> None:
+    def __init__(self, prepare: str, wants: Callable[[pytest.Item], bool], *, within: float = 110.0) -> None:
         self._prepare = prepare
         self._wants = wants
         self._within = within
-        self._told: dict[str, tuple[str, str]] | None = None
+        self._told: dict[str, list[dict[str, Any]]] | None = None
         self._said = ""
 
-    def run(self, item: pytest.Function) -> bool | None:
+    def run(self, item: pytest.Item, following: pytest.Item | None) -> bool | None:
         """Report what became of a test there. Returns None when it is to run here."""
         if REPORT in os.environ or not self._wants(item):
             return None
+        hook, config = item.ihook, item.config
+        hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         if self._told is None:
             self._told = self._all(item)
-        outcome, text = self._told.get(item.nodeid, ("failed", f"the prepared process did not get to it: {self._said}"))
-        if outcome == "skipped":
-            pytest.skip(text)
-        if outcome != "passed":
-            pytest.fail(f"in the prepared process:\n{text}", pytrace=False)
+        for data in self._told.get(item.nodeid, []):
+            if isinstance(data["longrepr"], list):
+                data = {**data, "longrepr": tuple(data["longrepr"])}  # why it was skipped; JSON has no tuples
+            report = config.hook.pytest_report_from_serializable(config=config, data=data)
+            hook.pytest_runtest_logreport(report=report)
+        if item.nodeid not in self._told:
+            said = f"the prepared process did not get to it: {self._said}"
+            report = pytest.TestReport(item.nodeid, item.location, {}, "failed", said, "call")
+            hook.pytest_runtest_logreport(report=report)
+        hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+        # What the test before has left for this one to use.
+        item.session._setupstate.teardown_exact(following)
         return True
 
-    def _all(self, item: pytest.Function) -> dict[str, tuple[str, str]]:
-        session = item.session
-        wanted = [each.nodeid for each in session.items if isinstance(each, pytest.Function) and self._wants(each)]
-        path = item.config.rootpath / f".pytest-prepared-{os.getpid()}.json"
-        command = [
-            sys.executable, "-c", _MAIN, self._prepare, "-p", __name__, "-p", "no:cacheprovider",
-            "-q", "-m", "", f"--rootdir={item.config.rootpath}", *wanted,
-        ]  # fmt: skip
-        try:
-            ended = subprocess.run(
-                command,
-                cwd=item.config.rootpath,
-                env={**os.environ, REPORT: str(path)},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                timeout=self._within,
-                text=True,
-                check=False,
-            )
-            self._said = ended.stdout[-3000:]
-        except subprocess.TimeoutExpired as error:
-            self._said = f"it took more than {self._within:g} s\n{str(error.stdout or '')[-3000:]}"
-        found: dict[str, tuple[str, str]] = {}
-        if path.exists():
+    def _all(self, item: pytest.Item) -> dict[str, list[dict[str, Any]]]:
+        root = item.config.rootpath
+        wanted = [each.nodeid for each in item.session.items if self._wants(each)]
+        found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "reports"
+            path.touch()
+            command = [
+                sys.executable, "-c", _MAIN, self._prepare, "-p", __name__, "-p", "no:cacheprovider",
+                "-q", "-m", "", f"--rootdir={root}", *wanted,
+            ]  # fmt: skip
+            try:
+                ended = subprocess.run(
+                    command,
+                    cwd=root,
+                    env={**os.environ, REPORT: str(path)},
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    timeout=self._within,
+                    text=True,
+                    check=False,
+                )
+                self._said = ended.stdout[-3000:]
+            except subprocess.TimeoutExpired as error:
+                self._said = f"it took more than {self._within:g} s\n{str(error.stdout or '')[-3000:]}"
             for line in path.read_text("utf-8").splitlines():
-                name, outcome, text = json.loads(line)
-                # A test has failed when any of its three parts has.
-                if found.get(name, ("passed", ""))[0] == "passed":
-                    found[name] = (outcome, text)
-            path.unlink()
-        return found
+                data = json.loads(line)
+                found[data["nodeid"]].append(data)
+        return dict(found)
 
 
-def pytest_runtest_logreport(report: Any) -> None:
-    """In the other process: note what became of a part of a test."""
-    if report.when == "call" or report.outcome != "passed":
-        text = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longreprtext
+class _Teller:
+    """In the other process: notes what became of each part of each test."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        data = self._config.hook.pytest_report_to_serializable(config=self._config, report=report)
         with open(os.environ[REPORT], "a", encoding="utf-8") as file:
-            file.write(json.dumps([report.nodeid, report.outcome, text.removeprefix("Skipped: ")]) + "\n")
+            file.write(json.dumps(data, default=str) + "\n")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """In the other process, of which this module is a plugin."""
+    config.pluginmanager.register(_Teller(config))

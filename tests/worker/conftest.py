@@ -29,9 +29,11 @@ from umbel_testkit.prepared import Prepared
 def _prepared(pool: str) -> Prepared:
     """For tests of workers within the process, of a pool that needs one that was patched first of all."""
 
-    def wants(item: pytest.Function) -> bool:
+    def wants(item: pytest.Item) -> bool:
+        if not isinstance(item, pytest.Function) or "running" not in item.fixturenames:
+            return False
         callspec = getattr(item, "callspec", None)
-        return callspec is not None and callspec.params.get("pool") == pool and "running" in item.fixturenames
+        return callspec is not None and pool in (callspec.params.get("pool"), callspec.params.get("place"))
 
     return Prepared(f"umbel_pool_{pool}.prepare:prepare", wants)
 
@@ -40,8 +42,8 @@ PREPARED = [_prepared(pool) for pool in ("gevent", "eventlet")]
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    return any(prepared.run(pyfuncitem) for prepared in PREPARED) or None
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    return any(prepared.run(item, nextitem) for prepared in PREPARED) or None
 
 
 class HandClock:

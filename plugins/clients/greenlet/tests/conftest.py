@@ -13,5 +13,5 @@ prepared = Prepared("umbel_pool_gevent.prepare:prepare", lambda item: item.path.
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    return prepared.run(pyfuncitem)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    return prepared.run(item, nextitem)

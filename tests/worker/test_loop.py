@@ -413,6 +413,15 @@ def test_nothing_goes_back_where_nothing_was_taken_beyond_the_limit(rig: Any, ap
     assert made.held == held
 
 
+def test_the_pool_is_watched_by_each_consumer_in_turn(rig: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, asked = rig(), []
+    monkeypatch.setattr(made.pool, "watched", lambda by: asked.append(by) or by(7))
+    made.lose()
+    assert [by(7) for by in asked] == [False]
+    made.connect()
+    assert asked[1:] == [made.consumer.watch]
+
+
 def test_far_tasks_are_looked_through_in_growing_batches(rig: Any, app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     made = rig(size=2, multiplier=4)
     _send_due(made, 3000, 600)

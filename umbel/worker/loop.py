@@ -154,6 +154,7 @@ class Loop:
             OperationalError: the connection is lost again.
         """
         self.broker, self.consumer = broker, consumer
+        self.pool.watched(consumer.watch)
         self.waiting.attach(broker)
         self.holds.resume(consumer)
         self.settling.resume(consumer)
@@ -164,6 +165,7 @@ class Loop:
         Where holds outlive a connection and there will be another (``resumes``), all that is held stays.
         """
         consumer, self.consumer = self.consumer, None
+        self.pool.watched(_watches_nothing)
         if resumes and self.holds.suspend(consumer):
             return
         self.holds.drop()
@@ -484,3 +486,8 @@ class Loop:
             PoolCapability.TERMINATE in self.pool.capabilities or PoolCapability.MAIN_THREAD in self.pool.capabilities
         )
         self.pool.terminate(timeout=5.0 if ends else _NO_USE_WAITING)
+
+
+def _watches_nothing(file: int) -> bool:
+    """Who is there while there is no consumer."""
+    return False

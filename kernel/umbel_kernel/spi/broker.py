@@ -56,6 +56,11 @@ class Consumer(ABC):
                 this object is of no more use but for ``close``.
         """
 
+    def watch(self, file: int) -> bool:
+        """Let ``receive`` return, as after ``wake``, also whenever this descriptor is readable. Returns whether it
+        does; where it does not, which is the default, somebody else has to watch it and call ``wake``."""
+        return False
+
     @abstractmethod
     def ack(self, deliveries: Sequence[Delivery]) -> None:
         """Say that these are done. One that this consumer no longer holds is passed over.

@@ -129,6 +129,18 @@ class Pool(ABC):
     def collect(self) -> Collected:
         """What has happened since the last call. Never blocks. Enforces time limits on the way."""
 
+    def watched(self, by: Callable[[int], bool]) -> bool:
+        """Tell of a descriptor that is readable whenever ``collect`` would bring something, to who can wait for such.
+        From then on ``wake`` is not called, until this is called again with no for an answer. Default: there is none.
+
+        Args:
+            by: begins to watch a descriptor; returns whether it does.
+
+        Returns:
+            Whether one is watched.
+        """
+        return False
+
     def next_check(self) -> float | None:
         """Seconds until ``collect`` should be called although nobody woke the loop, or None. A pool that enforces time
         limits in ``collect`` says here when the next one is due.

@@ -98,6 +98,15 @@ class TestSleepsThroughWake(BrokerCase):
                 pass
 
 
+class TestSaysThatItWatches(BrokerCase):
+    must_fail = "test_what_is_watched_ends_a_receive_while_it_is_readable"
+
+    class broker_class(Odd):
+        class consumer_class(MemoryConsumer):
+            def watch(self, file: int) -> bool:
+                return True
+
+
 class TestForgetsAnEarlyWake(BrokerCase):
     must_fail = "test_wake_before_ends_the_next_receive"
 

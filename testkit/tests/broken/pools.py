@@ -171,6 +171,14 @@ class TestNeverWakes(PoolCase):
             super().open(size, execute, lambda: None, options)
 
 
+class TestHasSomethingWatchedAndWakesAllTheSame(PoolCase):
+    must_fail = "test_a_descriptor_that_is_watched_tells_instead_of_a_wake"
+
+    class pool_class(ForkPool):
+        def watched(self, by: Callable[[int], bool]) -> bool:
+            return by(0)
+
+
 class TestTellsStartTwice(PoolCase):
     must_fail = "test_beginning_is_told_once_and_in_time"
 

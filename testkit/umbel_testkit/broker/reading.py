@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -116,6 +117,34 @@ class ReadingSuite(BrokerCase):
             consumer.receive(1, 0.5)
             consumer.receive(1, 0.5)
         assert watch.seconds >= 0.45, "wakes that came together have to end one receive, or the worker's loop spins"
+
+    @pytest.mark.parametrize("limit", [0, 5])
+    def test_what_is_watched_ends_a_receive_while_it_is_readable(
+        self, broker: Broker, queue: Queue, limit: int
+    ) -> None:
+        consumer = broker.consumer([queue])
+        reading, writing = os.pipe()
+        try:
+            if not consumer.watch(reading):
+                return
+            waiting = Background(lambda: consumer.receive(limit, 30.0))
+            time.sleep(A_MOMENT)
+            assert not waiting.done
+            os.write(writing, b"x")
+            assert waiting.result(within=self.patience) == []
+            again = Background(lambda: consumer.receive(limit, 30.0))
+            assert again.result(within=self.patience) == []
+            os.read(reading, 1)
+            with Stopwatch() as watch:
+                assert consumer.receive(limit, 0.3) == []
+            assert watch.seconds >= 0.25, "what is not readable any more ends no receive, or the worker's loop spins"
+            os.write(writing, b"x")
+            self.send(broker, queue, b"kept")
+            assert [delivery.body for delivery in self.take(consumer, 1)] == [b"kept"]
+        finally:
+            consumer.close()
+            os.close(reading)
+            os.close(writing)
 
     def test_wake_takes_no_message(self, broker: Broker, queue: Queue) -> None:
         consumer = broker.consumer([queue])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import select
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -89,6 +90,18 @@ class Driver:
             left = end - time.monotonic()
             if not self._woken.wait(left if due is None else min(max(0.0, due), left)) and time.monotonic() >= end:
                 pytest.fail(f"the pool neither woke the loop nor asked for a check in {self._patience} s: {what}")
+
+    def watched_until(self, file: int, condition: Callable[[], bool], what: str) -> None:
+        """Run the loop as ``woken_until`` does, but collect only when a descriptor is readable or a check is due."""
+        end = time.monotonic() + self._patience
+        while True:
+            self.collect()
+            if condition():
+                return
+            due, left = self.pool.next_check(), end - time.monotonic()
+            if left <= 0:
+                pytest.fail(f"the descriptor was not readable, and no check asked for, in {self._patience} s: {what}")
+            select.select([file], (), (), left if due is None else min(max(0.0, due), left))
 
     def begun(self, *job_ids: int) -> None:
         """Run the loop until these jobs were told to have begun."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
+import select
 
 from umbel_kernel.errors import PoolError
 from umbel_kernel.setting import Setting
@@ -49,6 +50,31 @@ class RunningSuite(PoolCase):
             (job_id,) = driver.submit("nap", seconds=0.05)
             driver.woken_until(functools.partial(operator.contains, driver.outcomes, job_id), "a job to finish")
             assert driver.wakes > before
+
+    @looped()
+    def test_a_descriptor_that_is_watched_tells_instead_of_a_wake(self, driver: Driver) -> None:
+        files: list[int] = []
+
+        def watch(file: int) -> bool:
+            files.append(file)
+            return True
+
+        driver.values(driver.submit("echo", 3))
+        if not driver.pool.watched(watch):
+            assert not files, "a pool that has a descriptor watched goes by it"
+            return
+        driver.values(driver.submit("echo"))
+        for _ in range(3):
+            before = driver.wakes
+            (job_id,) = driver.submit("nap", seconds=0.05)
+            driver.watched_until(files[0], functools.partial(operator.contains, driver.outcomes, job_id), "a job's end")
+            assert driver.wakes == before
+            assert not select.select(files, (), (), 0)[0], "with nothing to bring it is readable, and the loop spins"
+        assert not driver.pool.watched(lambda file: False)
+        before = driver.wakes
+        (job_id,) = driver.submit("nap", seconds=0.05)
+        driver.woken_until(functools.partial(operator.contains, driver.outcomes, job_id), "a job to finish")
+        assert driver.wakes > before
 
     @looped()
     def test_beginning_is_told_once_and_in_time(self, driver: Driver) -> None:

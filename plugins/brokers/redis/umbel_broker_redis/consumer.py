@@ -100,6 +100,7 @@ class RedisConsumer(Consumer):
         self._held: dict[str, Delivery] = {}
         self._ready: deque[Delivery] = deque()
         self._wake = WakePipe()
+        self._watched: set[int] = set()
         self._alone, self._both = select.poll(), select.poll()
         for poller in (self._alone, self._both):
             poller.register(self._wake.fileno(), select.POLLIN)
@@ -214,6 +215,13 @@ class RedisConsumer(Consumer):
             self._look = True
             self._give_back(list(strays), SOME)
         return gone
+
+    def watch(self, file: int) -> bool:
+        """See ``Consumer.watch``."""
+        for poller in (self._alone, self._both):
+            poller.register(file, select.POLLIN)
+        self._watched.add(file)
+        return True
 
     def wake(self) -> None:
         """See ``Consumer.wake``."""
@@ -429,17 +437,24 @@ class RedisConsumer(Consumer):
                     self._number += 1
 
     def _wait(self, seconds: float, *, listen: bool) -> bool:
-        """Wait for a push or for ``wake``. Returns whether it was ``wake``."""
+        """Wait for a push, for ``wake``, or for what is watched. Returns whether it was one of these two."""
         listen = listen and self._hears
         waking = self._wake.fileno()
         ready = (self._both if listen else self._alone).poll(max(0, round(seconds * 1000 + 0.499)))
         now = time.monotonic()
         if now - max(self._heard, self._pinged) >= self._health_every:
             self._check(now)
-        woken = any(descriptor == waking for descriptor, _ in ready) and self._wake.drain()
-        if listen and len(ready) > woken:
+        woken = watched = pushed = False
+        for descriptor, _ in ready:
+            if descriptor == waking:
+                woken = self._wake.drain()
+            elif descriptor in self._watched:
+                watched = True
+            else:
+                pushed = True
+        if pushed and listen:
             self._hear()
-        return woken
+        return woken or watched
 
     def _check(self, now: float) -> None:
         """Ask both connections for a sign of life after a long silence."""

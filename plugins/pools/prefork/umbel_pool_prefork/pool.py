@@ -21,7 +21,7 @@ from umbel_pool_prefork.facts import facts
 from umbel_pool_prefork.frame import Said
 from umbel_pool_prefork.nursery import Nursery
 from umbel_pool_prefork.pace import AHEAD
-from umbel_pool_prefork.slot import REPRIEVE, SILENCE, Slot
+from umbel_pool_prefork.slot import BEGUN, REPRIEVE, SILENCE, Slot
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +74,7 @@ class PreforkPool(Pool):
         self._refused: list[Outcome] = []
         self._closed = False
         self._frozen = False
+        self._watched = False
 
     def open(self, size: int, execute: Callable[[Job], Any], wake: Callable[[], None], options: PoolOptions) -> None:
         """Fork the server, which forks the children. Does not wait until they are there.
@@ -154,8 +155,16 @@ class PreforkPool(Pool):
             self._look(slot, now, patience, collected)
         self._replace(nursery, now)
         self._assign()
-        watcher.arm()
+        if not self._watched:
+            watcher.arm()
         return collected
+
+    def watched(self, by: Callable[[int], bool]) -> bool:
+        """See ``Pool.watched``. Then the watcher's thread keeps still, and a report costs no change of threads."""
+        watcher = self._brood.watcher
+        file = watcher.descriptor if watcher is not None else None
+        self._watched = file is not None and by(file)
+        return self._watched
 
     def next_check(self) -> float | None:
         """Seconds until a limit is up, a job may have begun, or a child is to be looked after."""
@@ -422,7 +431,7 @@ class PreforkPool(Pool):
             return
         begun, since = slot.stamp.read()
         runs = slot.stamp.runs
-        if runs > slot.told:
+        if runs > slot.told and now - since >= BEGUN:
             if next(iter(staged)) < runs:
                 self._read(
                     slot, collected, math.inf

@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 START_GRACE = 0.01
 """Seconds after which the pool looks whether a job that was sent has begun."""
 
+BEGUN = 0.005
+"""Seconds that a job has run before it is told of as begun; of most it can then be told with their ends."""
+
 SILENCE = 1.0
 """Seconds after which jobs that a child left lying go to another."""
 
@@ -180,7 +183,7 @@ class Slot:
         if number != self.stamp.runs:
             return min(due, now + START_GRACE)
         if number > self.told:
-            return now
+            due = min(due, since + BEGUN)
         if job.hard_limit is not None and self.verdict is None:
             due = min(due, since + job.hard_limit)
         if job.soft_limit is not None and self.softened < number:

@@ -30,6 +30,11 @@ class Watcher(ABC):
         self._thread: threading.Thread | None = None
         self._stop_read, self._stop_write = os.pipe()
 
+    @property
+    def descriptor(self) -> int | None:
+        """One that is readable while any of the set is ready; None where there is no such thing."""
+        return None
+
     @abstractmethod
     def watch(self, file: int, *, writable: bool = False) -> None:
         """Begin to watch a descriptor for reading, or also for writing; or change that."""
@@ -90,6 +95,10 @@ class EpollWatcher(Watcher):
         self._known: set[int] = set()
         self._outer.register(self._inner, select.EPOLLIN | select.EPOLLONESHOT)
         self._outer.register(self._stop_read, select.EPOLLIN)
+
+    @property
+    def descriptor(self) -> int | None:
+        return self._inner.fileno()
 
     def watch(self, file: int, *, writable: bool = False) -> None:
         mask = select.EPOLLIN | select.EPOLLOUT if writable else select.EPOLLIN

@@ -12,6 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 from umbel import Task, Umbel, current_app, shared_task
+from umbel.app.annotations import MapAnnotation
 from umbel.model import signals
 from umbel.model.exceptions import AlreadyRegistered, ConfigurationError, NotRegistered
 from umbel_kernel.errors import EncodeError
@@ -301,3 +302,57 @@ def test_pydantic_models_are_sent_as_plain_data(app: Umbel) -> None:
     assert double.s(Order(number=2)).apply().get() == {"number": 4}
     with pytest.raises(EncodeError, match="Order"):
         double.apply((Order(number=4), Order(number=5)))
+
+
+def test_annotations_replace_methods(app: Umbel) -> None:
+    calls: list[Any] = []
+
+    def on_failure(task: Task, error: BaseException, *_: Any) -> None:
+        calls.append((task.name, str(error)))
+
+    def noting(run: Any) -> Any:
+        def noted(*args: Any) -> Any:
+            calls.append(args)
+            return run(*args)
+
+        return noted
+
+    @app.task(name="annotated", bind=True)
+    def job(self: Task, word: str) -> None:
+        raise LookupError(word)
+
+    @app.task(name="another")
+    def other(word: str) -> str:
+        return word
+
+    app.conf.task_annotations = {
+        "annotated": {"on_failure": on_failure, "@__call__": noting},
+        "another": {"@run": noting},
+    }
+    job.apply(("gone",))
+    assert calls == [("gone",), ("annotated", "gone")]
+    assert other.apply(("here",)).get() == "here"
+    assert calls[2:] == [("here",)]
+
+
+class Own(MapAnnotation):
+    """What a project may write for itself."""
+
+    def annotate(self, task: Any) -> dict[str, Any]:
+        return {"priority": len(task.name)}
+
+
+@pytest.mark.parametrize("given", [Own(), Own, f"{__name__}:Own", [{"*": {"priority": 1}}, Own()]], ids=str)
+def test_annotations_by_a_class(app: Umbel, given: Any) -> None:
+    @app.task(name="annotated")
+    def job() -> None:
+        """Does nothing."""
+
+    app.conf.task_annotations = given
+    assert app.tasks["annotated"].priority == 9
+
+
+def test_annotations_that_are_none(app: Umbel) -> None:
+    app.conf.task_annotations = [7]
+    with pytest.raises(ConfigurationError, match="is no mapping of task names"):
+        app.finalize()

@@ -225,7 +225,6 @@ def test_handlers_are_called_in_order_with_celerys_arguments(app: Umbel, running
     assert [call[:2] for call in calls if again.id in call] == [
         ("before_start", again.id),
         ("on_retry", "Peculiar('retry')"),
-        ("after_return", "RETRY"),
         ("before_start", again.id),
         ("on_success", "retry"),
         ("after_return", "SUCCESS"),

@@ -301,7 +301,7 @@ class Umbel(Connecting):
             for make in shared.makers():
                 make(self)
             annotations = self.conf.task_annotations
-            if annotations:
+            if annotations is not None:
                 for task in self._tasks.values():
                     annotate(task, annotations)
         self.on_after_finalize.send(sender=self)
@@ -407,6 +407,8 @@ class Umbel(Connecting):
 
     def run_eagerly(self, task: TaskBase, args: Any, kwargs: Any, **options: Any) -> Any:
         """Run a task here and now; see ``Task.apply``."""
+        if not self.finalized and self.autofinalize:
+            self.finalize()
         return self._part("eager", lambda: eager.Eager(self)).run(task, args, kwargs, **options)
 
     def replace_running(self, task: TaskBase, sig: Any) -> Any:

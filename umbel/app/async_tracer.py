@@ -60,8 +60,12 @@ class AsyncTracer(Tracer):
         except BaseException as error:
             if passes(error) or (isinstance(error, asyncio.CancelledError) and _is_cancelled(error)):
                 raise
-            outcome, steps = await self._ending(request, args, kwargs, own(error), start)
-            await self._take_async(request, steps)
+            try:
+                outcome, steps = await self._ending(request, args, kwargs, own(error), start)
+                await self._take_async(request, steps)
+            except Exception as fault:
+                self._tell_fault(request, args, kwargs, fault)
+                raise
         if request.outgoing:
             outcome.outgoing = [*request.outgoing, *outcome.outgoing]
         return outcome.pack()

@@ -10,7 +10,7 @@ from umbel.app.outbox import Outgoing
 from umbel.app.publisher import BATCH
 from umbel.app.sender import Sender
 from umbel.app.task import Task
-from umbel.model import current, signals
+from umbel.model import current
 from umbel.model.later import Later
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Calls:
         task_id, outgoing = sender.make(args, kwargs, options)
         # The app's own way to it asks for a function that makes one, each time.
         publisher = self._app._parts.get("publisher") or self._app.publisher
-        announced = signals.before_task_publish._receivers or signals.after_task_publish._receivers
+        announced = publisher.is_heard()
         if announced:
             publisher.announce(name, outgoing, (args, kwargs), options.get("retry_policy"))
         ignored = bool(outgoing.message.headers.get("ignore_result"))
@@ -99,7 +99,7 @@ class Calls:
         request = current.get_outermost_request()
         inside = request is not None and not request.called_directly
         parent = current.get_current_task() if inside else None
-        announces = signals.before_task_publish._receivers or signals.after_task_publish._receivers
+        announces = app.publisher.is_heard()
         result_of, ways = app.AsyncResult, _Ways(self)
         results: list[Any] = []
         batch: list[Outgoing] = []

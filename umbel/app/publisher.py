@@ -281,6 +281,12 @@ class Publisher:
                 broker.declare(list(missing.values()), timeout=self._deadline)
                 names.update(missing)
 
+    @staticmethod
+    def is_heard() -> bool:
+        """Whether anybody listens to what is published."""
+        heard = signals.before_task_publish._receivers or signals.after_task_publish._receivers
+        return bool(heard or signals.task_sent._receivers)
+
     def announce(self, name: str, outgoing: Outgoing, value: Any, policy: Mapping[str, Any] | None) -> None:
         """Send ``before_task_publish``, whose receivers may change the headers. Called only where somebody listens."""
         message = outgoing.message
@@ -299,7 +305,7 @@ class Publisher:
         )
 
     def announced(self, name: str, outgoing: Outgoing, value: Any) -> None:
-        """Send ``after_task_publish``."""
+        """Send ``after_task_publish``, and ``task_sent``, its old name."""
         message = outgoing.message
         signals.after_task_publish.send(
             sender=name,
@@ -308,6 +314,16 @@ class Publisher:
             exchange=message.exchange,
             routing_key=message.routing_key,
         )
+        if signals.task_sent._receivers:
+            signals.task_sent.send(
+                sender=name,
+                task_id=message.headers.get("id"),
+                task=name,
+                args=value[0],
+                kwargs=value[1],
+                eta=message.headers.get("eta"),
+                taskset=message.headers.get("group"),
+            )
 
 
 def _is_among(error: BaseException | None, errors: Any) -> bool:

@@ -93,7 +93,7 @@ class TaskFactory:
             task._unretried = task.run  # type: ignore[attr-defined]
             task.run = add_autoretry(task, task.run, options)  # type: ignore[method-assign]
         app = self._app
-        if app.finalized and app.conf.task_annotations:
+        if app.finalized and app.conf.task_annotations is not None:
             annotate(task, app.conf.task_annotations)
         self._tasks[task.name] = task
         type(task).bind(app)

@@ -29,6 +29,8 @@ from umbel_kernel.spi.backend import Record
 logger = logging.getLogger("umbel.app.trace")
 _PRERUN, _SUCCESS, _POSTRUN = signals.task_prerun, signals.task_success, signals.task_postrun
 _ACK = Verdict.ACK.value
+_PASSED_ON = frozenset({states.IGNORED, states.REJECTED, states.RETRY})
+"""States in which a task has not returned: as in Celery ``after_return`` is not called, ``task_postrun`` is sent."""
 
 Steps: TypeAlias = Iterator[tuple[Callable[..., Any], tuple[Any, ...]]]
 """What is still to be called when a task has ended, in order: handlers with their arguments. Signals are sent, and
@@ -100,8 +102,7 @@ class Tracer:
         except BaseException as error:
             if passes(error):
                 raise
-            outcome, steps = self._raised(request, args, kwargs, error, start)
-            self._take(request, steps)
+            outcome = self._ended(request, args, kwargs, error, start)
         finally:
             current.pop_task(token)
         if request.outgoing:
@@ -132,8 +133,7 @@ class Tracer:
         except BaseException as error:
             if passes(error):
                 raise
-            outcome, steps = self._raised(request, args, kwargs, error, start)
-            self._take(request, steps)
+            outcome = self._ended(request, args, kwargs, error, start)
         else:
             if not request.outgoing:
                 return (request.id or "", self.name, states.SUCCESS, seconds, "", _ACK, record, None, None)
@@ -145,12 +145,36 @@ class Tracer:
             outcome.outgoing = [*request.outgoing, *outcome.outgoing]
         return outcome.pack()
 
+    def _ended(self, request: Context, args: Any, kwargs: Any, error: BaseException, start: float) -> TaskOutcome:
+        """See to it that the task has raised an error. Raises what is at fault in here, after telling of it."""
+        try:
+            outcome, steps = self._raised(request, args, kwargs, error, start)
+            self._take(request, steps)
+        except Exception as fault:
+            self._tell_fault(request, args, kwargs, fault)
+            raise
+        return outcome
+
+    def _tell_fault(self, request: Context, args: Any, kwargs: Any, fault: Exception) -> None:
+        """Send ``task_internal_error``: the task cannot be brought to an end, and the pool says so."""
+        signals.task_internal_error.send(
+            sender=self.task,
+            task_id=request.id,
+            args=args,
+            kwargs=kwargs,
+            request=request,
+            exception=fault,
+            traceback=fault.__traceback__,
+            einfo=ExceptionInfo(fault, internal=True),
+        )
+
     def _raised(
         self, request: Context, args: Any, kwargs: Any, error: BaseException, start: float
     ) -> tuple[TaskOutcome, Steps]:
         """What it comes to that the task has raised, and what is to be called for it."""
         if isinstance(error, Reject):
-            return self._rejected(request, error, start), iter(())
+            outcome = self._rejected(request, error, start)
+            return outcome, self._at_end(args, kwargs, outcome, None)
         if isinstance(error, Replaced):
             try:
                 return self._succeeded(request, args, kwargs, error.value, start)
@@ -296,7 +320,7 @@ class Tracer:
         return outcome
 
     def _at_end(self, args: Any, kwargs: Any, outcome: TaskOutcome, einfo: Any) -> Steps:
-        if self.after_return is not None:
+        if self.after_return is not None and outcome.state not in _PASSED_ON:
             yield self.after_return, (outcome.state, outcome.value, outcome.task_id, args, kwargs, einfo)
         if signals.task_postrun._receivers:
             signals.task_postrun.send(

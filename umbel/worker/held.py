@@ -121,6 +121,7 @@ class Held:
         received: its message as it came, also after the connection is lost.
         outcome: what it came to, as long as that is not settled.
         refused: whether nothing may follow from this run, because another worker has the task by now.
+        signal: the name of the one by which somebody has asked to end it.
     """
 
     delivery: Delivery | None
@@ -133,6 +134,7 @@ class Held:
     received: Delivery | None = None
     outcome: TaskOutcome | None = None
     refused: bool = False
+    signal: str | None = None
 
     @property
     def identity(self) -> Identity | None:

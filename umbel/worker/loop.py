@@ -13,7 +13,6 @@ from time import monotonic
 from typing import Any
 
 from umbel.app.outcome import TaskOutcome, Verdict
-from umbel.model import signals
 from umbel.model.brief import brief
 from umbel.model.exceptions import TaskRevokedError
 from umbel.worker.chords import PARTS
@@ -367,10 +366,7 @@ class Loop:
     def _cancelled(self, held: Held, fate: Fate) -> None:
         expired = fate is Fate.EXPIRED
         logger.info("Discarding revoked task: %s[%s]%s", held.name, held.task_id, " (expired)" if expired else "")
-        self.lost.revoked(held, TaskRevokedError("expired" if expired else "revoked"))
-        signals.task_revoked.send(
-            sender=self.app.tasks[held.name], request=held, terminated=False, signum=None, expired=expired
-        )
+        self.lost.revoked(held, TaskRevokedError("expired" if expired else "revoked"), expired=expired)
         self.settling.ack(held)
 
     def feed(self) -> None:
@@ -425,6 +421,7 @@ class Loop:
             self._unwanted(held)
             if not terminate:
                 continue
+            held.signal = signal
             try:
                 self.pool.cancel(job_id, signal)
             except UmbelError as error:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import functools
 import logging
+import signal
 from collections.abc import Callable
 from typing import Any
 
 from umbel.app import outbox
+from umbel.app.exception_info import ExceptionInfo
 from umbel.app.outbox import Outgoing
 from umbel.app.outcome import TaskOutcome, Verdict
 from umbel.app.runner import Runner
+from umbel.app.tracer import overrides
 from umbel.canvas import follow_up
 from umbel.model import signals, states
 from umbel.model.exceptions import Retry, TaskRevokedError
@@ -88,9 +91,6 @@ class Lost:
         state, stored = states.FAILURE, error
         if isinstance(error, Terminated):
             state, verdict, stored = states.REVOKED, Verdict.ACK, TaskRevokedError("terminated")
-            signals.task_revoked.send(
-                sender=self._app.tasks[held.name], request=held, terminated=True, signum=None, expired=False
-            )
         logger.error("Task %s[%s] raised unexpected: %s", held.name, held.task_id, error)
         outcome = TaskOutcome(held.task_id, held.name, state, text=str(error), verdict=verdict, value=error)
         request = self._request(held)
@@ -100,20 +100,49 @@ class Lost:
         except UmbelError as problem:
             logger.error("cannot tell what became of task %s[%s]: %s", held.name, held.task_id, problem)
         self._follow(held, request, states.FAILURE, error, outcome)
-        signals.task_failure.send(
-            sender=self._app.tasks[held.name],
-            task_id=held.task_id,
-            exception=error,
-            args=request.args,
-            kwargs=request.kwargs,
-            traceback=None,
-            einfo=None,
-        )
+        self._tell(held, request, error)
         self._settling.settle(held, outcome)
 
-    def revoked(self, held: Held, error: TaskRevokedError) -> None:
+    def _tell(self, held: Held, request: Context, error: Exception) -> None:
+        """Send the signal of a task's end, and call the handlers of one that was killed for taking too long."""
+        task = self._app.tasks[held.name]
+        if isinstance(error, Terminated):
+            signals.task_revoked.send(
+                sender=task, request=request, terminated=True, signum=_number(held.signal), expired=False
+            )
+            return
+        einfo = ExceptionInfo(error)
+        args, kwargs = request.args, request.kwargs
+        if isinstance(error, TimeLimitExceeded):
+            # Where it ran there is nobody left to call them.
+            for name, given in (
+                ("on_failure", (error, held.task_id, args, kwargs, einfo)),
+                ("after_return", (states.FAILURE, error, held.task_id, args, kwargs, einfo)),
+            ):
+                if overrides(task, name):
+                    self._call(held, getattr(task, name), given)
+        signals.task_failure.send(
+            sender=task,
+            task_id=held.task_id,
+            exception=error,
+            args=args,
+            kwargs=kwargs,
+            traceback=einfo.tb,
+            einfo=einfo,
+        )
+
+    def _call(self, held: Held, handler: Callable[..., Any], given: tuple[Any, ...]) -> None:
+        try:
+            handler(*given)
+        except Exception:
+            logger.exception("Task %s[%s]: its handler %r raised", held.name, held.task_id, handler)
+
+    def revoked(self, held: Held, error: TaskRevokedError, *, expired: bool) -> None:
         """Note what follows from a task that is not run, because it was revoked or has expired."""
         request = self._request(held)
+        signals.task_revoked.send(
+            sender=self._app.tasks[held.name], request=request, terminated=False, signum=None, expired=expired
+        )
         try:
             if not held.ignores_result:
                 self._settling.store(self._app.backend.record(held.task_id, states.REVOKED, error, request=request))
@@ -141,7 +170,7 @@ class Lost:
             return False
         outcome.outgoing = gathered
         logger.warning("Task %s[%s] was lost with its process (%s): %s", held.name, held.task_id, error, retry)
-        signals.task_retry.send(sender=task, request=request, reason=retry, einfo=None)
+        signals.task_retry.send(sender=task, request=request, reason=retry, einfo=ExceptionInfo(error))
         self._settling.settle(held, outcome)
         return True
 
@@ -210,3 +239,11 @@ class Lost:
         if outcome is not None:
             outcome.outgoing += gathered
         self._settling.publish(gathered)
+
+
+def _number(name: str | None) -> int | None:
+    """The number of a signal, as receivers of ``task_revoked`` get it."""
+    if name is None:
+        return None
+    known = signal.Signals.__members__.get(f"SIG{name.upper().removeprefix('SIG')}")
+    return known.value if known is not None else int(name) if name.isdigit() else None

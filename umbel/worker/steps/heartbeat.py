@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from collections.abc import Callable, Sequence
 
+from umbel.model import signals
+from umbel.worker.timer import Entry
 from umbel_kernel.errors import UmbelError
 from umbel_kernel.spi.broker import Consumer
 from umbel_kernel.spi.message import Delivery
 from umbel_kernel.step import Context, Step
 
 logger = logging.getLogger("umbel.worker.heartbeat")
+
+
+EVERY = 2.0
+"""Seconds between two of the signals ``heartbeat_sent``, for those who look whether the worker's loop still turns."""
 
 
 class LeaseKeeper:
@@ -71,6 +78,11 @@ class Heartbeat(Step):
     def start(self, context: Context) -> None:
         """Begin, where holds are leases."""
         consumer: Consumer = context.task_consumer
+        self._told: Entry | None = None
+        if signals.heartbeat_sent._receivers and not context.options.without_heartbeat:
+            tell = functools.partial(signals.heartbeat_sent.send, sender=context.worker)
+            self._told = context.timer.call_repeatedly(EVERY, tell)
+            tell()
         self._keeper: LeaseKeeper | None = None
         if consumer.lease is not None:
             self._keeper = LeaseKeeper(consumer, context.loop.deliveries)
@@ -78,10 +90,16 @@ class Heartbeat(Step):
 
     def stop(self, context: Context) -> None:
         """End."""
+        self._hush()
         if self._keeper is not None:
             self._keeper.stop()
 
     def terminate(self, context: Context) -> None:
         """End without waiting: the consumer's connection is lost."""
+        self._hush()
         if self._keeper is not None:
             self._keeper.stop(wait=False)
+
+    def _hush(self) -> None:
+        if self._told is not None:
+            self._told.cancel()

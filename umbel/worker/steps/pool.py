@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from umbel.model import signals
 from umbel.worker.children import Children
 from umbel_kernel import plugins
+from umbel_kernel.spi.pool import Job, PoolCapability, PoolOptions
 from umbel_kernel.spi.pool import Pool as PoolContract
-from umbel_kernel.spi.pool import PoolCapability, PoolOptions
 from umbel_kernel.step import Context, Step
 
 
@@ -40,9 +40,17 @@ class Pool(Step):
         runner = worker.runner
         runner.native = PoolCapability.ASYNC in kind.capabilities
         runner.one_thread = PoolCapability.ONE_THREAD in kind.capabilities
+        self._green = PoolCapability.ONE_THREAD in kind.capabilities
+        execute: Callable[[Job], Any] = runner
+        if self._green and signals.eventlet_pool_apply._receivers:
+
+            def execute(job: Job) -> Any:
+                signals.eventlet_pool_apply.send(sender=pool, target=runner, args=(job,), kwargs={})
+                return runner(job)
+
         pool.open(
             worker.concurrency,
-            runner,
+            execute,
             worker.lead.done if PoolCapability.LEADS in kind.capabilities else context.wake,
             PoolOptions(
                 max_jobs_per_child=per_child,
@@ -59,6 +67,8 @@ class Pool(Step):
                 settings={setting.name: conf[setting.name] for setting in kind.settings},
             ),
         )
+        if self._green:
+            signals.eventlet_pool_started.send(sender=pool)
         return pool
 
     def close(self, context: Context) -> None:
@@ -67,11 +77,18 @@ class Pool(Step):
 
     def stop(self, context: Context) -> None:
         """Free what the pool holds. The loop has drained it before."""
-        context.pool.terminate()
+        self._end(context.pool, 5.0)
 
     def terminate(self, context: Context) -> None:
         """End it at once. The loop has ended what can be ended before."""
-        context.pool.terminate(timeout=0.5)
+        self._end(context.pool, 0.5)
+
+    def _end(self, pool: PoolContract, timeout: float) -> None:
+        if self._green:
+            signals.eventlet_pool_preshutdown.send(sender=pool)
+        pool.terminate(timeout=timeout)
+        if self._green:
+            signals.eventlet_pool_postshutdown.send(sender=pool)
 
     def info(self, context: Context) -> Mapping[str, Any]:
         """The pool's own facts."""

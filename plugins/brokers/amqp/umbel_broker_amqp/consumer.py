@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 from struct import Struct
 
 from umbel_broker_amqp.address import Address
-from umbel_broker_amqp.content import END, FRAME, unpack
+from umbel_broker_amqp.content import END, FRAME
 from umbel_broker_amqp.delays import LEVEL
 from umbel_broker_amqp.delays import arrived as delays_arrived
 from umbel_broker_amqp.intake import Intake, SingleIntake, is_quorum
 from umbel_broker_amqp.parking import PARKED, Parking, arrived, parked
 from umbel_broker_amqp.session import Session
+from umbel_broker_amqp.unpacker import Unpacker
 from umbel_broker_amqp.wake import WakePipe
 from umbel_kernel.errors import ChannelError, NotSupported, OperationalError
 from umbel_kernel.spi.broker import Consumer, Delay, delays
@@ -59,6 +60,7 @@ class AmqpConsumer(Consumer):
         self._on_close = on_close
         self._counted = {queue.name for queue in queues if is_quorum(queue)}
         self._intake = (SingleIntake if self._counted else Intake)(queues, name, prefetch)
+        self._unpacker = Unpacker(self._intake.names)
         self._ready: deque[Delivery] = deque()
         self._held: dict[int, Delivery] = {}
         self._leaving: list[tuple[Delivery, Message]] = []
@@ -177,6 +179,7 @@ class AmqpConsumer(Consumer):
                 raise
             # A queue is a quorum queue without our knowing, or the server has no global qos.
             self._intake = SingleIntake(list(self._queues.values()), self._name, self._fixed)
+            self._unpacker = Unpacker(self._intake.names)
             self._session = self._open()
             self._begin(limit)
 
@@ -196,7 +199,7 @@ class AmqpConsumer(Consumer):
         return taken
 
     def _content(self, method: bytes, header: bytes, body: bytes) -> None:
-        delivery = unpack(method, header, body, self._intake.names)
+        delivery = self._unpacker.unpack(method, header, body)
         if delivery.queue in self._counted:
             count = delivery.headers.pop("x-delivery-count", 0)
             delivery.delivery_count = count if isinstance(count, int) else 0

@@ -17,6 +17,13 @@ def test_settings_that_nobody_knows_are_named(app: Umbel, running: Any, caplog: 
     assert "memory_lease" not in caplog.text
 
 
+def test_a_way_to_start_processes_that_is_not_there_ends_the_start(app: Umbel, running: Any) -> None:
+    app.conf.worker_pool_start_method = "spawn"
+    running(app, pool="threads")
+    with pytest.raises((AssertionError, ConfigurationError), match="'spawn' is not there"):
+        running(app, pool="prefork")
+
+
 def test_a_serializer_that_is_not_there_ends_the_start(app: Umbel, running: Any) -> None:
     app.conf.accept_content = ["json", "jsn"]
     with pytest.raises((AssertionError, ConfigurationError), match="jsn"):

@@ -384,18 +384,19 @@ class Loop:
         if suspects:
             self.ready.extendleft(reversed(suspects.begin(count - len(self.rates.due))))
         jobs: list[Job] = []
-        limited = self.rates.lines
+        ready, rates = self.ready, self.rates
+        limited, due = rates.lines, rates.due
         while len(jobs) < count:
-            held = self.rates.pick() if self.rates.due else None
+            held = rates.pick() if due else None
             if held is None:
-                if not self.ready:
+                if not ready:
                     break
-                held = self.ready.popleft()
+                held = ready.popleft()
             fate = self.dispatch.fate(held)
             if fate is not Fate.RUN:
                 self._cancelled(held, fate)
                 continue
-            if limited and not self.rates.lets(held):
+            if limited and not rates.lets(held):
                 continue
             self.running[held.job.id] = held
             if not held.plan.late:

@@ -21,7 +21,7 @@ POOL = (
         "worker_pool_start_method",
         "str",
         "fork",
-        "How the processes of a prefork pool are started.",
+        "How the processes of a pool are started: forked, by a process with one thread; 'spawn' is refused.",
         choices=("fork", "spawn", "forkserver"),
     ),
     Setting("worker_proc_alive_timeout", "float", 4.0, "Seconds that a new process of the pool has to come up."),

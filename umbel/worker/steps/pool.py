@@ -8,6 +8,7 @@ from typing import Any
 from umbel.model import signals
 from umbel.worker.children import Children
 from umbel_kernel import plugins
+from umbel_kernel.errors import ConfigurationError
 from umbel_kernel.spi.pool import Job, PoolCapability, PoolOptions
 from umbel_kernel.spi.pool import Pool as PoolContract
 from umbel_kernel.step import Context, Step
@@ -24,12 +25,18 @@ class Pool(Step):
 
         Raises:
             PluginNotFound: there is no such pool.
+            ConfigurationError: processes are to be started in a way that there is not.
             PoolError: it cannot be opened.
         """
         worker, conf = context.worker, context.app.conf
         options = worker.options
         kind: type[PoolContract] = plugins.load("pools", worker.pool_name)
         conf.declare(kind.settings, f"pool {worker.pool_name!r}")
+        if conf.worker_pool_start_method == "spawn" and PoolCapability.PROCESSES in kind.capabilities:
+            raise ConfigurationError(
+                "worker_pool_start_method = 'spawn' is not there: processes are forked, by one that has one thread "
+                "and no connection and was itself forked before the worker had any; leave the setting out"
+            )
         pool = kind()
         processes = PoolCapability.PROCESSES in kind.capabilities
         announced = processes or PoolCapability.MAIN_THREAD in kind.capabilities

@@ -27,7 +27,8 @@ from umbel.results.joining import allow_join_result
 from umbel_kernel.plugins import load
 from umbel_kernel.spi.pool import PoolCapability
 
-POOLS = ["asyncio", "threads", "prefork", "solo"]
+SLOW = [pytest.param(pool, marks=pytest.mark.slow) for pool in ("gevent", "eventlet")]
+POOLS = ["asyncio", "threads", "prefork", "solo", *SLOW]
 WAIT = 20
 Start = Callable[..., Any]
 

@@ -12,6 +12,7 @@ import functools
 import logging
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -26,6 +27,9 @@ logger = logging.getLogger("umbel.app.trace")
 
 LAST_WORDS = 1.0
 """Seconds that a coroutine has to end when it is interrupted."""
+
+TURN = 0.01
+"""Seconds between two attempts to run the loop that slots of one thread share while another runs there."""
 
 
 class SlotLoop:
@@ -110,6 +114,10 @@ class SharedLoop:
             except BaseException as error:
                 if passes(error):
                     raise
+                if asyncio._get_running_loop() is not None:
+                    # A plain task runs one of its own, by ``asyncio.run``, and a thread can run but one at a time.
+                    time.sleep(TURN)
+                    continue
                 logger.error("a coroutine that a task has started raised %r", error)
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -160,6 +168,7 @@ _local = _Local()
 _all: weakref.WeakSet[SlotLoop] = weakref.WeakSet()
 _shared: SharedLoop | None = None
 _sharing = False
+_starting = threading.Lock()
 _inherited: list[Any] = []
 
 
@@ -188,9 +197,12 @@ def share() -> None:
 
 def _run_shared(coroutine: Coroutine[Any, Any, Any]) -> Any:
     global _shared
-    if _shared is None:
-        _shared = SharedLoop()
-    return _shared.run(coroutine)
+    # To start it lets other slots run, of which each would start one more.
+    with _starting:
+        if _shared is None:
+            _shared = SharedLoop()
+        shared = _shared
+    return shared.run(coroutine)
 
 
 def _run_aside(coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -236,9 +248,9 @@ def close_all() -> None:
 
 def _forget() -> None:
     """In a forked process: a loop of the parent's must not be closed here, since both share what it waits on."""
-    global _local, _all, _shared
+    global _local, _all, _shared, _starting
     _inherited.append((_local, list(_all), _shared))
-    _local, _all, _shared = _Local(), weakref.WeakSet(), None
+    _local, _all, _shared, _starting = _Local(), weakref.WeakSet(), None, threading.Lock()
 
 
 os.register_at_fork(after_in_child=_forget)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import subprocess
 import sys
@@ -139,6 +140,30 @@ def test_a_plain_task_gets_the_plain_tracer(app: Umbel, add: Any) -> None:
     assert tracer.call == plain.run
     assert called.apply((1,)).get() == [1]
     assert asyncio.run(called(1)) == [1]
+
+
+def test_a_plain_decorator_around_a_coroutine_function(app: Umbel) -> None:
+    def logged(function: Any) -> Any:
+        @functools.wraps(function)
+        def call(*args: Any) -> Any:
+            return function(*args)
+
+        return call
+
+    def run_at_once(function: Any) -> Any:
+        @functools.wraps(function)
+        def call(*args: Any) -> Any:
+            return asyncio.run(function(*args))
+
+        return call
+
+    async def double(x: int) -> int:
+        await asyncio.sleep(0)
+        return 2 * x
+
+    passing, running = app.task(name="passing")(logged(double)), app.task(name="running")(run_at_once(double))
+    assert [is_async(passing), is_async(running)] == [False, False]
+    assert [passing.apply((2,)).get(), running.apply((2,)).get()] == [4, 4]
 
 
 def test_nothing_of_asyncio_is_imported_for_plain_tasks() -> None:

@@ -18,9 +18,11 @@ from umbel.model.exceptions import SoftTimeLimitExceeded, TaskRevokedError, Time
 from umbel.model.ids import uuid
 
 MODULE = """
+    import asyncio
     import os
     import time
     from umbel import Umbel
+    from umbel.exceptions import SoftTimeLimitExceeded
 
     app = Umbel("green", broker="{broker}", backend="sqlite:///{folder}/results.db")
     app.conf.update(task_default_queue="{queue}", broker_transport_options={options})
@@ -33,6 +35,19 @@ MODULE = """
         os.write(NOTES, f"{{number}} {{began}} {{time.monotonic()}}\\n".encode())
 
     app.task(name="late", acks_late=True, ignore_result=True)(nap.run)
+
+    @app.task(name="doze")
+    async def doze(seconds):
+        began = time.monotonic()
+        try:
+            await asyncio.sleep(seconds)
+        except SoftTimeLimitExceeded:
+            return "tidied up"
+        return [began, time.monotonic()]
+
+    @app.task(name="leave")
+    async def leave():
+        raise SystemExit(3)
 
     @app.task(name="block")
     def block(seconds):
@@ -247,3 +262,22 @@ def test_limits_in_the_middle_of_an_exchange_confuse_nobody(
         app.connections.broker().purge([queue])
         app.connections.broker().delete([queue])
         app.close()
+
+
+@pytest.mark.parametrize("broker", ["amqp"])
+@pytest.mark.parametrize("pool", POOLS)
+def test_coroutines_run_side_by_side_in_one_event_loop(place: Place, pool: str) -> None:
+    pytest.importorskip(pool)
+    place.start("-P", pool, "-c", "20")
+    naps = [place.app.send_task("doze", (0.5,)) for _ in range(10)]
+    place.wait(lambda: all(nap.ready() for nap in naps), "the coroutines")
+    begun, ended = zip(*(nap.get(timeout=30) for nap in naps), strict=True)
+    assert max(begun) < min(ended), "they did not overlap"
+    assert place.app.send_task("doze", (60,), soft_time_limit=0.2).get(timeout=30) == "tidied up"
+    with pytest.raises(TimeLimitExceeded):
+        place.app.send_task("doze", (60,), time_limit=0.2).get(timeout=30)
+    left = place.app.send_task("leave")
+    with pytest.raises(Exception, match="3") as caught:
+        left.get(timeout=30)
+    assert type(caught.value).__name__ == "SystemExit"
+    assert len(place.app.send_task("doze", (0.01,)).get(timeout=30)) == 2

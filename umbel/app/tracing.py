@@ -21,6 +21,11 @@ def is_async(task: Any) -> bool:
     return inspect.iscoroutinefunction(task.run) or inspect.iscoroutinefunction(type(task).__call__)
 
 
+def may_be_async(task: Any) -> bool:
+    """Whether a call may make a coroutine after all, since a decorator that is a plain function stands around one."""
+    return is_async(task) or inspect.iscoroutinefunction(inspect.unwrap(task.run))
+
+
 def make_tracer(task: Any, app: Any, *, eager: bool = False, native: bool = False, one_thread: bool = False) -> Tracer:
     """A tracer of a task.
 
@@ -36,7 +41,7 @@ def make_tracer(task: Any, app: Any, *, eager: bool = False, native: bool = Fals
     tracer = Tracer(task, app, eager=eager)
     for name in _HANDLERS:
         handler = getattr(tracer, name)
-        if inspect.iscoroutinefunction(handler) or (name == "call" and is_async(task)):
+        if inspect.iscoroutinefunction(handler) or (name == "call" and may_be_async(task)):
             if one_thread:
                 slot_loop.share()
             setattr(tracer, name, slot_loop.in_slot(handler))

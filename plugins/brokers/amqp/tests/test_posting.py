@@ -279,7 +279,7 @@ def test_calls_of_an_app_survive_a_cut(proxy: Any, direct: AmqpBroker) -> None:
             sent += [add.delay(number, 1).id for number in range(20)]
             proxy.cut()
             proxy.frozen.clear()
-            sent += [add.delay(number, 1).id for number in range(5)]
+            sent += [add.delay(number, 1).id for number in range(50)]
         proxy.frozen.set()
         sent += [add.delay(number, 1).id for number in range(3)]
         proxy.cut()

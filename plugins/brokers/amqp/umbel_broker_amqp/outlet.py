@@ -11,6 +11,7 @@ from typing import Any
 
 from umbel_broker_amqp.address import Address
 from umbel_broker_amqp.content import pack
+from umbel_broker_amqp.gathered import Gathered
 from umbel_broker_amqp.session import Session
 from umbel_broker_amqp.template import Template
 from umbel_broker_amqp.unconfirmed import Unconfirmed, split_by_fault
@@ -42,7 +43,8 @@ class Outlet:
     A server that finds its client gone, because it has a confirm to send, drops what it has not read of it. So a post
     that comes alone waits until the server has taken the message, which is sooner than its confirm, for that tells of
     the disk. So do the first hundred that come within a millisecond of one another: a process that posts some and ends
-    by ``os._exit`` or ``kill -9`` has lost none. Those that follow in a longer burst do not wait.
+    by ``os._exit`` or ``kill -9`` has lost none. Those that follow in a longer burst do not wait, and some are written
+    together: the last of them a few milliseconds later.
 
     Args:
         address: where the server is.
@@ -71,6 +73,8 @@ class Outlet:
         self._looked = 0.0
         self._streak = 0
         self._last = 0.0
+        self._gathered = Gathered(self._write_soon)
+        self._patience = 0.0
         self.epoch = 0
 
     @property
@@ -142,9 +146,10 @@ class Outlet:
                 if message.exchange and message.exchange not in self._exchanges:
                     return self.publish(messages, timeout)
             unconfirmed = self._unconfirmed
-            asks = self._confirms and not self._is_in_burst()
+            bursts = self._confirms and self._is_in_burst()
+            asks = self._confirms and not bursts
             try:
-                self._send(messages, timeout, look=self._is_due(len(messages)), asks=asks)
+                self._send(messages, timeout, look=self._is_due(len(messages)), asks=asks, gathers=bursts)
                 if asks:
                     self._await_arrival(time.monotonic() + timeout, timeout)
                 if len(unconfirmed) > self._room:
@@ -252,12 +257,21 @@ class Outlet:
         self._room = min(self._window, _WARY) if wary else self._window
         return True
 
-    def _send(self, messages: Sequence[Message], timeout: float, *, look: bool = True, asks: bool = False) -> None:
+    def _send(
+        self,
+        messages: Sequence[Message],
+        timeout: float,
+        *,
+        look: bool = True,
+        asks: bool = False,
+        gathers: bool = False,
+    ) -> None:
         """Write these. When that fails they are in ``lost``, after those sent before, and there is no session.
 
         Args:
             look: whether to take what the server has sent, which may be the end of the connection.
             asks: whether the server is to answer when it has taken them.
+            gathers: whether they may be written with the next ones.
         """
         unconfirmed = self._unconfirmed
         session = self._session
@@ -275,12 +289,35 @@ class Outlet:
             if self._confirms:
                 unconfirmed.add(messages)
                 sent = True
+            if gathers:
+                self._patience = timeout
+                if not self._gathered.add(data):
+                    return
+                data = self._gathered.take()
+            elif self._gathered:
+                data = self._gathered.take() + data
             session.write(session.asking(data) if asks else data, timeout)
         except (OperationalError, ChannelError):
             self._drop()
             if not sent:
                 unconfirmed.lost += messages
             raise
+
+    def _write_gathered(self, session: Session) -> None:
+        if self._gathered:
+            session.write(self._gathered.take(), self._patience)
+
+    def _write_soon(self) -> None:
+        """Write what was gathered unless somebody is posting, who does. A failure is told to who comes next."""
+        if self.lock.acquire(blocking=False):
+            try:
+                if self._session is not None:
+                    self._write_gathered(self._session)
+            except (OperationalError, ChannelError) as error:
+                logger.debug("messages of a burst could not be written: %s", error)
+                self._drop()
+            finally:
+                self.lock.release()
 
     def _clear_the_way(self, messages: Sequence[Message], end: float, timeout: float) -> None:
         """Have all confirmed before the first message to an exchange: if that is missing, the channel is closed, and
@@ -304,6 +341,8 @@ class Outlet:
     def _read_until(
         self, holds: Callable[[Session], bool], session: Session | None, end: float, timeout: float
     ) -> None:
+        if session is not None:
+            self._write_gathered(session)
         while session is not None and not holds(session):
             left = end - time.monotonic()
             if left <= 0:
@@ -366,6 +405,7 @@ class Outlet:
         if len(self._unconfirmed):
             _ended[self._address.shown] = time.monotonic()
         self._unconfirmed.end()
+        self._gathered.take()
         if session is not None:
             session.abandon()
 

@@ -18,6 +18,7 @@ from umbel_pool_prefork.backlog import Backlog
 from umbel_pool_prefork.brood import Brood
 from umbel_pool_prefork.death import signal_number
 from umbel_pool_prefork.facts import facts
+from umbel_pool_prefork.farewell import Farewell
 from umbel_pool_prefork.frame import Said
 from umbel_pool_prefork.nursery import Nursery
 from umbel_pool_prefork.pace import AHEAD
@@ -243,21 +244,12 @@ class PreforkPool(Pool):
         self._closed = True
         self._target = 0
         self._backlog.clear()
-        slots = list(self._brood)
-        for slot in slots:
-            self._read(slot, Collected())
-            slot.reclaim()
-            slot.dismiss(now=slot.running() is not None)
-            if slot.running() is not None:
-                slot.kill(signal.SIGTERM)
-        self._await_ends(slots, time.monotonic() + timeout)
-        for slot in slots:
-            slot.kill()
-        self._await_ends(slots, time.monotonic() + 1.0)
-        for slot in slots:
-            if not slot.ended:
-                logger.error("child %d could not be killed; it is left behind", slot.pid)
-                slot.close()
+        Farewell(
+            list(self._brood),
+            self._nursery,
+            read=lambda slot, whole: self._read(slot, Collected(), math.inf if whole else None),
+            hear=lambda nursery: self._hear(nursery, Collected()),
+        ).say(timeout)
         nursery, self._nursery = self._nursery, None
         if nursery is not None:
             nursery.lose()
@@ -265,21 +257,6 @@ class PreforkPool(Pool):
         if self._frozen:
             self._frozen = False
             gc.unfreeze()
-
-    def _await_ends(self, slots: Sequence[Slot], deadline: float) -> None:
-        """Wait until all these have ended, or the monotonic deadline has come."""
-        nursery = self._nursery
-        while nursery is not None and any(not slot.ended for slot in slots):
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return
-            if nursery.forker is not None:
-                nursery.forker.wait(left)
-                self._hear(nursery, Collected())
-            else:
-                time.sleep(0.005)
-                for slot in self._brood:
-                    self._read(slot, Collected(), math.inf)
 
     # What children say
 

@@ -171,7 +171,10 @@ class Dispatch:
         )
         if self._check_limits is not None and (job.soft_limit is not None or job.hard_limit is not None):
             self._check_limits(plan.name, job)
-        return Held(delivery, job, plan, headers["id"], until=until, received=delivery)
+        held = Held(delivery, job, plan, headers["id"], until=until, received=delivery)
+        if plan.request is not None:
+            held.request = plan.request(held, self._app)
+        return held
 
     def _protocol_1(self, delivery: Delivery) -> Delivery:
         """A message whose body alone says what it is, as one of protocol 2. The one that came stays as it came."""

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from umbel.app.outcome import TaskOutcome
+from umbel.worker.request import Request, request_class
 from umbel_kernel.spi.message import Delivery
 from umbel_kernel.spi.pool import Job
 
@@ -76,6 +77,7 @@ class Plan:
         requeue_lost: with ``late``, whether a task whose process was lost is delivered again.
         retry_lost: retry a task whose process was lost, as often as its ``max_retries`` says.
         ignore_result: store nothing.
+        request: the class of its requests, if the task has one of its own.
     """
 
     name: str
@@ -87,6 +89,7 @@ class Plan:
     requeue_lost: bool
     retry_lost: bool
     ignore_result: bool
+    request: type[Request] | None = None
 
     @classmethod
     def of(cls, task: Any, soft: float | None, hard: float | None) -> Plan:
@@ -103,6 +106,7 @@ class Plan:
             task.reject_on_worker_lost is not False,
             bool(task.retry_on_worker_lost),
             bool(task.ignore_result),
+            request_class(task),
         )
 
 
@@ -122,6 +126,7 @@ class Held:
         outcome: what it came to, as long as that is not settled.
         refused: whether nothing may follow from this run, because another worker has the task by now.
         signal: the name of the one by which somebody has asked to end it.
+        request: what hears of it, if its task has a class for that.
     """
 
     delivery: Delivery | None
@@ -135,6 +140,7 @@ class Held:
     outcome: TaskOutcome | None = None
     refused: bool = False
     signal: str | None = None
+    request: Request | None = None
 
     @property
     def identity(self) -> Identity | None:

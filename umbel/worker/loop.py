@@ -15,6 +15,7 @@ from typing import Any
 from umbel.app.outcome import TaskOutcome, Verdict
 from umbel.model.brief import brief
 from umbel.model.exceptions import TaskRevokedError
+from umbel.worker import request as requests
 from umbel.worker.chords import PARTS
 from umbel.worker.dispatch import Dispatch, Fate
 from umbel.worker.held import Held, Identity
@@ -283,6 +284,8 @@ class Loop:
             if held is not None and not held.started:
                 held.started = True
                 self._started += 1
+                if held.request is not None:
+                    requests.begun(held.request)
                 if not held.plan.late:
                     self._early -= 1
                     settling.ack_start(held)
@@ -297,6 +300,8 @@ class Loop:
         return False
 
     def _finish(self, held: Held, outcome: Outcome) -> None:
+        if held.request is not None:
+            requests.ended(held.request, outcome)
         if held.refused:
             self.holds.refuse(held, outcome)
             return

@@ -18,6 +18,7 @@ from umbel.worker.banner import banner
 from umbel.worker.cpus import allowed, cpu_count
 from umbel.worker.lead import Lead
 from umbel.worker.options import WorkerOptions
+from umbel.worker.request import request_class
 from umbel.worker.shutdown import FAILED, Ending, Shutdown, leave
 from umbel.worker.steps import CONSUMER_STEPS, WORKER_STEPS
 from umbel_kernel import hooks
@@ -91,6 +92,7 @@ class Worker:
 
         Raises:
             ImportError: a module that the configuration names cannot be imported.
+            ConfigurationError: there is nothing to read from, or a task's class of requests is none.
         """
         app, options = self.app, self.options
         if options.include:
@@ -104,6 +106,8 @@ class Worker:
         if not app.queues.consume_from:
             raise ConfigurationError("no queue is left to read from; name one with -Q")
         app.content.check()
+        for task in app.tasks.values():
+            request_class(task)
         signals.worker_init.send(sender=self)
         signals.celeryd_after_setup.send(sender=self.hostname, instance=self, conf=app.conf)
 

@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 BROKEN = Path(__file__).parent / "broken"
-AT_LEAST = {"brokers": 6, "backends": 5, "pools": 5, "serializers": 3, "compressors": 3, "steps": 3}
+AT_LEAST = {"brokers": 6, "backends": 5, "pools": 5, "loops": 5, "serializers": 3, "compressors": 3, "steps": 3}
 
 
 class Reports:
@@ -73,6 +73,13 @@ def test_a_good_plugin_passes(kind: str, tmp_path: Path) -> None:
     assert reports.troubles == []
     assert reports.failed == []
     assert len(reports.passed) > 5
+
+
+def test_a_good_loop_passes(tmp_path: Path) -> None:
+    kept = ["test_coroutines_run_side_by_side", "test_many_coroutines"]
+    reports = run(tmp_path, *(f"{BROKEN / 'loops'}.py::TestKeepsItsLoop::{name}" for name in kept))
+    assert reports.troubles == []
+    assert (reports.failed, len(reports.passed)) == ([], 2)
 
 
 @pytest.mark.parametrize("kind", AT_LEAST)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections import Counter
 from typing import Any
 
@@ -75,3 +76,21 @@ def test_what_a_killed_worker_of_celery_held_is_done_by_umbel(fleet: Any, client
     assert [result.get(timeout=40) for result in sent] == list(range(4))
     lines = Counter(tuple(line) for line in fleet.lines("inherited"))
     assert lines == {("Umbel", "inherited", str(number)): 1 for number in range(4)}
+
+
+def test_what_a_leaving_worker_has_parked_is_run_by_the_other_in_time(
+    fleet: Any, clients: Any, wait_until: Any
+) -> None:
+    queue, client = fleet.queue("parked"), clients["celery"]
+    worker = fleet.start("ours", "parker", "parked")
+    fleet.wait_ready("parker")
+    due = time.time() + 15
+    sent = [client.task("note").apply_async(("parked", n), queue=queue, countdown=due - time.time()) for n in range(5)]
+    wait_until(lambda: fleet.log("parker").read_text().count(" received") >= 5)
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(15) == 0, fleet.log("parker").read_text()[-3000:]
+    client.app.control.add_consumer(queue, destination=[fleet.hostname("theirs")], reply=True, timeout=10, limit=1)
+    assert [result.get(timeout=40) for result in sent] == list(range(5))
+    assert time.time() >= due
+    # How often is Celery's affair: what it holds on Redis for longer than the visibility timeout comes again.
+    assert set(map(tuple, fleet.lines("parked"))) == {("Celery", "parked", str(n)) for n in range(5)}

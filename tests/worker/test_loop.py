@@ -12,7 +12,7 @@ from umbel import Umbel
 from umbel.app.outcome import Verdict
 from umbel.model.ids import uuid
 from umbel.worker.pace import MOST
-from umbel_kernel.errors import OperationalError, TimeLimitExceeded, WorkerLostError
+from umbel_kernel.errors import NotSupported, OperationalError, TimeLimitExceeded, WorkerLostError
 from umbel_kernel.spi.message import Message
 from umbel_kernel.spi.pool import Outcome
 
@@ -441,3 +441,28 @@ def test_far_tasks_are_looked_through_in_growing_batches(rig: Any, app: Any, mon
     for _ in range(12):
         made.turn()
     assert made.loop.waiting.ahead == 0 and made.held == 8, "the rest is for other workers"
+
+
+def test_what_is_due_within_seconds_is_held_while_it_is_little(rig: Any, app: Any) -> None:
+    made = rig(size=2, multiplier=4)
+    _send_due(made, 600, 4)
+    _send_due(made, 5, 60)
+    for _ in range(12):
+        made.turn()
+    assert (len(made.loop.later), made.waiting) == (500, 105)
+
+
+def test_a_broker_that_cannot_let_messages_wait_after_all_leaves_them_to_the_worker(
+    rig: Any, app: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = rig(size=2, multiplier=4)
+
+    def reject(deliveries: Any, **options: Any) -> None:
+        raise NotSupported("not here")
+
+    monkeypatch.setattr(made.consumer, "reject", reject)
+    _send_due(made, 30, 600)
+    for _ in range(10):
+        made.turn()
+    assert (len(made.loop.later), made.held, made.waiting) == (30, 30, 0)
+    assert caplog.text.count("tasks wait in this worker until their time: not here") == 1

@@ -24,7 +24,7 @@ def settings(prefix: str, side: str) -> dict[str, Any]:
     """The configuration of an app whose tasks go to the workers of one side, ``ours`` or ``theirs``."""
     news = Exchange(f"{prefix}-news", type="topic")
     shop = Exchange(f"{prefix}-shop", type="direct")
-    names = ("ours", "theirs", "both", "leaving", "killed", "theirs-killed")
+    names = ("ours", "theirs", "both", "leaving", "killed", "theirs-killed", "parked")
     queues = [Queue(f"{prefix}-{name}", Exchange(""), routing_key=f"{prefix}-{name}") for name in names]
     for name in ("ours", "theirs"):
         queues.append(Queue(f"{prefix}-news-{name}", news, routing_key=f"{name}.#"))

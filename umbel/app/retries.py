@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable
 from typing import Any
 
 from umbel.model.exceptions import Ignore, Retry
 from umbel.model.later import Later
 
-random = Later("random")
+inspect, random = Later("inspect"), Later("random")
 
 
 def backoff_interval(factor: float, retries: int, maximum: float, full_jitter: bool = False) -> int:

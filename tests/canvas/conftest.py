@@ -19,7 +19,7 @@ from umbel_kernel.errors import NotSupported
 from umbel_kernel.spi.backend import BackendCapability
 from umbel_kernel.spi.pool import Job
 
-_ON_ALL_STORES = ("test_running", "test_shapes", "test_errbacks")
+_ON_ALL_STORES = ("test_running", "test_shapes", "test_errbacks", "test_unsendable")
 
 
 class Work:

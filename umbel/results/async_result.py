@@ -22,7 +22,6 @@ from umbel.results.thenable import Thenable
 from umbel.results.watch import arrivals
 from umbel.wire.failure import attach_traceback
 from umbel.wire.result_document import ResultDocument
-from umbel_kernel.errors import NotSupported
 
 _READY = states.READY_STATES
 
@@ -378,15 +377,8 @@ class AsyncResult(ResultBase, Thenable):
         wait: bool = False,
         timeout: float | None = None,
     ) -> None:
-        """Tell the workers not to run any task that bears these stamps, a dict of names and values.
-
-        Raises:
-            NotSupported: the app's remote control has no such command.
-        """
-        revoke = getattr(self.app.control, "revoke_by_stamped_headers", None)
-        if revoke is None:
-            raise NotSupported("workers cannot be told to revoke tasks by their stamps; revoke them by their ids")
-        revoke(headers, connection=connection, terminate=terminate, signal=signal, reply=wait, timeout=timeout)
+        """Tell the workers not to run any task that bears these stamps, a dict of names and values."""
+        self.app.control.revoke_by_stamped_headers(headers, terminate=terminate, signal=signal)
 
     # The tasks that it sent
 

@@ -90,6 +90,46 @@ def test_one_number_for_all_follows_what_is_held_and_asked_for() -> None:
     assert wire.take() == [("qos", (0, True))]
 
 
+def test_who_holds_nothing_and_has_no_room_does_not_read() -> None:
+    intake, wire = Intake([Queue("a"), Queue("b")], "me", 0), Wire()
+    intake.begin(wire, 1)  # type: ignore[arg-type]
+    tags = [value[1] for kind, value in wire.take() if kind == "consume"]
+    assert intake.rest(wire, 1)  # type: ignore[arg-type]
+    assert wire.take() == []
+    assert intake.rest(wire, 0) and intake.rest(wire, 0)  # type: ignore[arg-type]
+    assert wire.take() == [("cancel", tag) for tag in tags]
+    intake.ask(wire, 2, 0, 0)  # type: ignore[arg-type]
+    assert wire.take() == [("qos", (2, True)), ("consume", ("a", tags[0])), ("consume", ("b", tags[1]))]
+    intake.ask(wire, 2, 0, 0)  # type: ignore[arg-type]
+    assert wire.take() == []
+
+
+@pytest.mark.parametrize(
+    "queue",
+    [
+        Queue("a", exclusive=True),
+        Queue("a", auto_delete=True),
+        Queue("a", expires=60.0),
+        Queue("a", arguments={"x-single-active-consumer": True}),
+    ],
+    ids=["exclusive", "deleted with its reader", "expires", "one reader at a time"],
+)
+def test_what_needs_a_reader_keeps_it(queue: Queue) -> None:
+    intake, wire = Intake([queue], "me", 0), Wire()
+    intake.begin(wire, 5)  # type: ignore[arg-type]
+    wire.take()
+    assert not intake.rest(wire, 0)  # type: ignore[arg-type]
+    assert wire.take() == [("qos", (1, True))]
+
+
+def test_what_is_sent_ahead_by_wish_stays() -> None:
+    intake, wire = Intake([Queue("a")], "me", 3), Wire()
+    intake.begin(wire, 1)  # type: ignore[arg-type]
+    wire.take()
+    assert not intake.rest(wire, 2)  # type: ignore[arg-type]
+    assert wire.take() == []
+
+
 @pytest.fixture
 def clock() -> list[float]:
     return [1000.0]
@@ -225,6 +265,39 @@ def fill(direct: AmqpBroker, queue: Queue, count: int) -> None:
         direct.publish(
             [Message(b"%d" % number, queue.name) for number in range(start, min(start + 500, count))], timeout=30
         )
+
+
+def test_a_worker_without_room_leaves_all_to_others_and_sends_nothing_to_and_fro(
+    direct: AmqpBroker, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(direct, queue, 20)
+    consumer = direct.consumer([queue])
+    (first,) = consumer.receive(1, 10)
+    consumer.ack([first])
+    came: list[int] = []
+
+    def noted(*args: Any, _content: Any = consumer._content) -> None:
+        came.append(1)
+        _content(*args)
+
+    monkeypatch.setattr(consumer._session._inbound, "_on_content", noted)
+    for _ in range(5):
+        assert consumer.receive(0, 0.1) == []
+    assert len(came) <= 2
+    other = direct.consumer([queue])
+    found: list[Delivery] = []
+    end = time.monotonic() + 20
+    while len(found) < 10 and time.monotonic() < end:
+        assert consumer.receive(0, 0.05) == []
+        found += other.receive(10 - len(found), 1)
+    assert len(found) == 10
+    other.ack(found)
+    other.close()
+    while len(found) < 19 and time.monotonic() < end:
+        found += (more := consumer.receive(19 - len(found), 1))
+        consumer.ack(more)
+    assert sorted(int(each.body) for each in [first, *found]) == list(range(20))
+    consumer.close()
 
 
 def test_a_quorum_queue_sends_no_more_than_there_is_room_for(direct: AmqpBroker, replicated: Queue) -> None:

@@ -55,6 +55,8 @@ class Intake:
         self._prefix = f"{name or 'umbel'}.{uuid.uuid4().hex[:12]}"
         self._numbers = itertools.count()
         self._prefetch = 0
+        self._may_pause = not any(map(_needs_a_reader, queues))
+        self._paused = False
         self.names: dict[str, str] = {}
 
     def begin(self, session: Session, limit: int) -> None:
@@ -71,19 +73,25 @@ class Intake:
             held: how many the caller holds.
             ready: how many have come that the caller does not hold yet.
         """
-        wanted = self._number(held, limit)
-        if wanted != self._prefetch:
-            self._prefetch = wanted
-            session.write(_frame(session, _QOS.pack(60, 10, 0, wanted, 1)))
+        self._limit(session, self._number(held, limit))
+        if self._paused:
+            self._paused = False
+            session.write(b"".join(_read(session, self._queues[queue], tag) for tag, queue in self.names.items()))
 
     def rest(self, session: Session, held: int) -> bool:
         """See that no more come than are held. Returns whether what has come already may go back: it must not where
-        the server counts that as a delivery that failed.
+        the server counts that as a delivery that failed, nor where it would come again at once.
         """
-        wanted = max(self._fixed, held, 1)
-        if wanted < self._prefetch or not self._prefetch:
-            self._prefetch = wanted
-            session.write(_frame(session, _QOS.pack(60, 10, 0, wanted, 1)))
+        if self._fixed > held:
+            return False
+        if held or not self._may_pause:
+            if max(held, 1) < self._prefetch or not self._prefetch:
+                self._limit(session, max(held, 1))
+            return bool(held)
+        # No number means that none may come.
+        if not self._paused:
+            self._paused = True
+            session.write(b"".join(_stop(session, tag) for tag in self.names))
         return True
 
     def came(self, method: bytes, delivery: Delivery) -> None:
@@ -91,6 +99,11 @@ class Intake:
 
     def settled(self, tags: Iterable[int]) -> None:
         """These are acknowledged or given back."""
+
+    def _limit(self, session: Session, wanted: int) -> None:
+        if wanted != self._prefetch:
+            self._prefetch = wanted
+            session.write(_frame(session, _QOS.pack(60, 10, 0, wanted, 1)))
 
     def _number(self, held: int, limit: int) -> int:
         wanted = max(self._fixed, held + limit)
@@ -197,8 +210,7 @@ class SingleIntake(Intake):
     def _consume(self, session: Session, queue: str, prefetch: int) -> Iterator[bytes]:
         reader = self._reader(queue, prefetch)
         yield _frame(session, _QOS.pack(60, 10, 0, prefetch, 0))
-        bits = bytes((8 | (4 if self._queues[queue].exclusive else 0),))
-        yield _frame(session, b"\x00\x3c\x00\x14\0\0" + short(queue) + short(reader.tag) + bits + _NO_TABLE)
+        yield _read(session, self._queues[queue], reader.tag)
 
     def _cut(self, session: Session, queue: str, wanted: int, most: int) -> Iterator[bytes]:
         """Keep the readers that may be sent the least, as many as are needed."""
@@ -218,11 +230,26 @@ class SingleIntake(Intake):
         while len(self._retired) > _REMEMBERED and not self._retired[0].open:
             gone = self._retired.popleft()
             del self._by_tag[short(gone.tag)], self.names[gone.tag]
-        return _frame(session, b"\x00\x3c\x00\x1e" + short(reader.tag) + b"\x01")
+        return _stop(session, reader.tag)
 
 
 def _frame(session: Session, method: bytes) -> bytes:
     return FRAME.pack(1, session.number, len(method)) + method + END
+
+
+def _read(session: Session, queue: Queue, tag: str) -> bytes:
+    bits = bytes((8 | (4 if queue.exclusive else 0),))
+    return _frame(session, b"\x00\x3c\x00\x14\0\0" + short(queue.name) + short(tag) + bits + _NO_TABLE)
+
+
+def _stop(session: Session, tag: str) -> bytes:
+    return _frame(session, b"\x00\x3c\x00\x1e" + short(tag) + b"\x01")
+
+
+def _needs_a_reader(queue: Queue) -> bool:
+    """Whether a queue would go, or go to another reader for good, when nobody reads it for a while."""
+    special = {"x-expires", "x-single-active-consumer"} & queue.arguments.keys()
+    return bool(queue.exclusive or queue.auto_delete or queue.expires or special)
 
 
 def is_quorum(queue: Queue) -> bool:

@@ -425,3 +425,23 @@ def test_more_run_at_once_than_are_taken_in_one_turn(app: Umbel, running: Start)
     for result in results:
         result.get(timeout=WAIT)
     assert most == 1500
+
+
+@pytest.mark.parametrize("pool", ["threads", "asyncio"])
+def test_a_plain_task_that_asks_sees_a_cold_end(app: Umbel, running: Start, pool: str) -> None:
+    began, saw = threading.Event(), threading.Event()
+
+    @app.task(name="asks", bind=True)
+    def asks(self: Any) -> None:
+        began.set()
+        end = time.monotonic() + WAIT
+        while not self.cancelled and time.monotonic() < end:
+            time.sleep(0.01)
+        if self.cancelled:
+            saw.set()
+
+    worker = running(app, pool=pool)
+    asks.delay()
+    assert began.wait(WAIT)
+    worker.terminate()
+    assert saw.wait(WAIT)

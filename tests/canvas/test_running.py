@@ -298,6 +298,11 @@ def test_freezing_settles_the_ids_that_are_sent(app: Any, work: Any) -> None:
         group(app.add.s(1, 1), app.add.s(2, 2)),
         chord([app.add.s(1, 1), app.add.s(2, 2)], app.total.s()),
         app.add.s(1, 1) | group(app.add.s(1), app.add.s(2)) | app.total.s(),
+        group(app.add.s(1, 1) | app.add.s(2), app.add.s(1, 1) | group(app.add.s(1), app.add.s(2)), app.add.s(3)),
+        chord([app.add.s(1, 1) | group(app.add.s(1), app.add.s(2)), app.add.s(1, 1)], app.total.s()),
+        chord([chord([app.add.s(1, 1)], app.total.s() | app.add.s(1)), app.add.s(1, 1) | app.add.s(2)], app.total.s()),
+        chord([chord([app.add.s(1, 1)], group(app.total.s(), app.total.s()))], app.same.s() | app.total.s()),
+        chord([chord([], app.total.s()), chord([app.add.s(1)], app.same.s())], chord([app.same.s()], app.same.s())),
     ):
         frozen = flow.freeze()
         sent = flow.apply_async()

@@ -96,6 +96,12 @@ def test_groups_of_nothing_are_passed_over_however_deep(app: Any, work: Any) -> 
     assert result.get(timeout=0) == 4
 
 
+def test_a_group_of_nothing_has_nothing_to_link_to(app: Any, work: Any) -> None:
+    result = group([], app=app, link=app.note.s()).apply_async()
+    work()
+    assert (result.get(timeout=0), app.log_of_calls) == ([], [])
+
+
 @pytest.mark.sent
 def test_a_group_that_becomes_a_header_keeps_its_options(app: Any, work: Any) -> None:
     result = (group(app.add.s(1, 1), app.add.s(2, 2)).set(headers={"mine": 1}) | app.total.s()).delay()

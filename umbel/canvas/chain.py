@@ -148,7 +148,7 @@ class _chain(Composite):
             return None
         if following and ends_in_group(steps[-1]):
             steps[-1] = follow(steps[-1], maybe_signature(following.pop(), app=self._app, clone=True))
-        result = _settle_all(steps, last_id, place, index)
+        result = _settle_all(steps, last_id, place, index) if self._settled is None else self._settled
         for callback in callbacks:
             steps[-1].link(callback)
         for errback in errbacks:

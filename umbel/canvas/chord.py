@@ -153,12 +153,14 @@ class _chord(Signature):
         if following:
             body.options["chain"] = [*following, *body.options.get("chain", ())]
         body.options.update({name: value for name, value in options.items() if name not in _NOT_OF_THE_BODY})
-        body_result = settle(body, task_id or header_id, place, index)
+        known = self._settled if given is None else None
+        body_result = settle(body, task_id or header_id, place, index) if known is None else known
         header = self._header()
         size = len(header.tasks)
         if not size:
             post(body, ([],), {}, {})
-            first_of(body_result).parent = GroupResult(header.id, [], app=app)
+            if known is None:
+                first_of(body_result).parent = GroupResult(header.id, [], app=app)
             return body_result
         body["chord_size"] = size
         if body.subtask_type or len(as_list(body.options.get("link_error"))) > 1:
@@ -173,7 +175,8 @@ class _chord(Signature):
             header_result = post(header, args, kwargs, {**options, **delays, "chord": body})
         if not app.backend.can(BackendCapability.CHORDS):
             self._watch(header_result, body, unlocking)
-        first_of(body_result).parent = header_result
+        if known is None:
+            first_of(body_result).parent = header_result
         return body_result
 
     def _watch(self, header_result: Any, body: Any, unlocking: dict[str, Any]) -> None:

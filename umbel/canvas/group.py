@@ -127,7 +127,7 @@ class group(Composite):
             take(name, None)
         members = self._unfold()
         results = [settle(member, None, place, number) for number, member in enumerate(members)]
-        for callback in callbacks:
+        for callback in callbacks if members else ():
             members[0].link(callback)
         self._send_all(members, results, args, kwargs, options)
         result = self._result(group_id, results)

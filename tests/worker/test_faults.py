@@ -157,7 +157,8 @@ def test_nothing_is_lost_by_a_warm_and_a_cold_shutdown(ledger: Ledger) -> None:
         while len(ledger.runs()) < before + 200 and time.monotonic() < end:
             time.sleep(0.005)
         worker.send_signal(number)
-        assert worker.wait(timeout=15) == 0, ledger.log()[-3000:]
+        # A cold end that cuts something off says so by its exit code.
+        assert worker.wait(timeout=15) in ((0, 1) if number == signal.SIGQUIT else (0,)), ledger.log()[-3000:]
         assert not _children(worker.pid)
     ledger.start("-P", "threads")
     runs = ledger.wait(60)

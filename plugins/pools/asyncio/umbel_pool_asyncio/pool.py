@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import os
 from collections import deque
@@ -20,6 +21,9 @@ from umbel_pool_threads import ThreadsPool
 
 START_GRACE = 0.005
 """Seconds after which the loop looks whether a job that was handed over has begun."""
+
+PARTING = 0.5
+"""Seconds that plain jobs have to see that nobody wants them, when all is ended at once."""
 
 LAST_WORDS = 1.0
 """Seconds that a coroutine has to end after it was cancelled. Then it is left behind, and its slot is free."""
@@ -212,9 +216,10 @@ class AsyncioPool(Pool):
     def terminate(self, *, timeout: float = 5.0) -> None:
         """Drop what has not begun, cancel what runs, and wait for its end as long as ``timeout``."""
         self.close()
-        while self._unbegun:
-            self._unbegun.popitem()[1].close()
-        self._threads.terminate(timeout=0.0)
+        with contextlib.suppress(KeyError):  # which says that there is none left
+            while True:
+                self._unbegun.popitem()[1].close()
+        self._threads.terminate(timeout=0.0)  # what has not begun is dropped at once
         home, self._home = self._home, None
         if self._watchdog is not None:
             self._watchdog.stop()
@@ -223,6 +228,7 @@ class AsyncioPool(Pool):
             if home.blocked:
                 among = ", ".join(str(run) for run in list(self._runs.values())[:10])
                 logger.error("something blocks the event loop, which is left behind: among %s", among or "callbacks")
+        self._threads.terminate(timeout=min(timeout, PARTING))
 
     # In the thread of the worker's loop
 

@@ -6,11 +6,13 @@ import functools
 import signal
 import socket
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from tests.worker.test_shutdown import Place, place
+from umbel.model.ids import uuid
 
 __all__ = ["place"]
 
@@ -19,6 +21,8 @@ POOLS = [
     "solo",
     pytest.param("threads", marks=pytest.mark.slow),
     pytest.param("asyncio", marks=pytest.mark.slow),
+    pytest.param("gevent", marks=pytest.mark.slow),
+    pytest.param("eventlet", marks=pytest.mark.slow),
 ]
 OUTLIVES = 60
 """Seconds of a task that outlives every worker here."""
@@ -89,7 +93,7 @@ def test_no_attempt_is_charged_for_an_end_in_time(place: Place, pool: str) -> No
 @pytest.mark.parametrize("pool", POOLS)
 def test_a_cold_end_with_nothing_to_cut_off_is_a_good_one(place: Place, pool: str) -> None:
     worker = place.start("-P", pool, "-c", "1", "worker.soft_shutdown_timeout=30")
-    place.wait(lambda: "ready" in place.log(), "the worker")
+    place.wait(lambda: " ready." in place.log(), "the worker")
     worker.send_signal(signal.SIGQUIT)
     assert worker.wait(timeout=20) == 0, place.log()
 
@@ -126,11 +130,41 @@ def test_it_prints_what_all_threads_are_doing(place: Place, pool: str) -> None:
     worker = place.start("-P", pool, "-c", "1")
     place.wait(place.notes, "the task")
     worker.send_signal(signal.SIGUSR1)
-    place.wait(lambda: "Thread MainThread:" in place.log(), "the stacks")
+    place.wait(lambda: "The stacks of process" in place.log(), "the stacks")
     place.wait(lambda: "in nap" in place.log(), "that of the task")
     assert place.notes() == ["begin 1"]
     worker.send_signal(signal.SIGQUIT)
     worker.wait(timeout=25)
+
+
+@pytest.mark.parametrize("broker", ["redis", pytest.param("amqp", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "pool", ["prefork", *(pytest.param(pool, marks=pytest.mark.slow) for pool in ("solo", "threads", "asyncio"))]
+)
+def test_nothing_is_lost_when_the_grace_is_short(
+    request: pytest.FixtureRequest, tmp_path: Path, pool: str, broker: str
+) -> None:
+    """Tasks that take longer than a worker may live on are given to the next one, each once."""
+    place = Place(tmp_path, request.getfixturevalue(f"{broker}_url"))
+    queue = f"grace-{uuid()}"
+    try:
+        results = [place.app.send_task("late", (number, 3), queue=queue) for number in range(4)]
+        first = place.start("-P", pool, "-c", "2", "-Q", queue, "worker.warm_shutdown_timeout=0.5")
+        place.wait(place.notes, "the first task", 25)
+        first.send_signal(signal.SIGTERM)
+        assert first.wait(timeout=20) == 1, place.log()
+        before = place.notes()
+        assert all(note.startswith("begin") for note in before)
+        place.start("-P", pool, "-c", "4", "-Q", queue)
+        assert [result.get(timeout=40) for result in results] == [0, 1, 2, 3], place.log()
+        after = Counter(place.notes()[len(before) :])
+        assert after == Counter({f"{word} {number}": 1 for word in ("begin", "end") for number in range(4)})
+    finally:
+        for worker in place.workers:
+            worker.kill()
+            worker.wait()
+        place.app.connections.broker().delete([queue])
+        place.app.close()
 
 
 STUBBORN = """
@@ -177,7 +211,7 @@ def test_a_debugger_can_be_opened_from_outside(place: Place, tmp_path: Path) -> 
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     worker = place.start("-P", "solo", CELERY_RDBSIG="1", CELERY_RDB_PORT=str(port))
-    place.wait(lambda: "ready" in place.log(), "the worker")
+    place.wait(lambda: " ready." in place.log(), "the worker")
     worker.send_signal(signal.SIGUSR2)
     place.wait(lambda: "waits for you on 127.0.0.1:" in place.log(), "the debugger")
     line = next(line for line in place.log().splitlines() if "waits for you" in line)

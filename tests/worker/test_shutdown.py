@@ -58,7 +58,7 @@ class Place:
         self.folder = folder
         self.url = f"sqlite:///{folder}/umbel.db"
         (folder / "ends.py").write_text(textwrap.dedent(MODULE.format(folder=folder, broker=broker or self.url)))
-        self.app = Umbel("client", broker=self.url, backend=self.url, set_as_current=False)
+        self.app = Umbel("client", broker=broker or self.url, backend=self.url, set_as_current=False)
         self.workers: list[subprocess.Popen[bytes]] = []
 
     def start(self, *words: str, **environment: str) -> subprocess.Popen[bytes]:

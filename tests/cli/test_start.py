@@ -11,7 +11,7 @@ import pytest
 
 from umbel.cli.start import pool_of
 
-GREENLETS = ["gevent", "eventlet"]
+GREENLETS = ["gevent", pytest.param("eventlet", marks=pytest.mark.slow)]
 
 
 @pytest.mark.parametrize(

@@ -174,7 +174,7 @@ class Backend(ABC):
     def chord_end(self, group_id: str, run: str, *, expires: float | None, timeout: float = 5.0) -> bool:
         """Called with the ``ChordPart.run`` that was told to end it: once what follows is published, and before it
         runs. Whether this run is the one that counts, which is the first that this is called for; so what was published
-        twice runs once. The parts are dropped. Only with ``CHORDS``."""
+        twice runs once. The parts are dropped. A name that nothing was counted of will do. Only with ``CHORDS``."""
         self._refuse("counts no chords")
 
     def chord_add(

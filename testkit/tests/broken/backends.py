@@ -224,6 +224,15 @@ class TestLetsEveryRunCount(BackendCase):
             return True
 
 
+class TestEndsOnlyWhatItCounted(BackendCase):
+    must_fail = "test_the_end_of_what_was_never_counted_belongs_to_who_asks_first"
+
+    class backend_class(MemoryBackend):
+        def chord_end(self, group_id: str, run: str, *, expires: float | None, timeout: float = 5.0) -> bool:
+            counted = self._store.chords.get(group_id, self._clock.monotonic()) is not None
+            return counted and super().chord_end(group_id, run, expires=expires)
+
+
 class TestNeverCountsAnew(BackendCase):
     must_fail = "test_a_header_that_is_begun_again_is_counted_anew"
 

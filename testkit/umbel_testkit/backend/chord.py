@@ -59,6 +59,14 @@ class ChordSuite(BackendCase):
         assert self.end(writer, part)
         assert self.count(writer, part) is None
 
+    def test_the_end_of_what_was_never_counted_belongs_to_who_asks_first(self, writer: Backend) -> None:
+        self.need(writer, BackendCapability.CHORDS)
+        (part,) = self.parts(1)
+        first = replace(part, group_id=f"{part.group_id}:sent:0")
+        second = replace(first, run="another")
+        asked = [self.end(writer, each) for each in (first, second, first, second)]
+        assert asked == [True, False, True, False]
+
     def test_the_last_part_brings_all_in_order(self, writer: Backend) -> None:
         self.need(writer, BackendCapability.CHORDS)
         parts = self.parts(12)

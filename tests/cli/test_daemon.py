@@ -99,6 +99,7 @@ def test_what_cannot_begin_is_told_before_it_leaves(run: Run, project: Path) -> 
     assert "cannot go to the background: FileNotFoundError" in done.stderr
 
 
+@pytest.mark.slow
 def test_celerys_way_to_stay_in_the_foreground(start: Any, project: Path) -> None:
     worker = start("-A", "proj", "worker", "-D", "-c", "1", "--pidfile", "w.pid", C_FAKEFORK="1")
     eventually(lambda: text(project / "w.pid").strip() == str(worker.pid), "it has left")
@@ -136,6 +137,7 @@ def test_it_becomes_another_and_leaves_all_groups(words: tuple[str, str], said: 
     assert done.stdout == said
 
 
+@pytest.mark.slow
 def test_new_files_have_the_permissions_that_were_asked_for(start: Any, project: Path) -> None:
     worker = start(
         "-A", "proj", "worker", "-c", "1", "-l", "INFO", "--umask", "027", "-f", "w.log", "--pidfile", "w.pid"

@@ -18,7 +18,7 @@ __all__ = ["place"]
 
 POOLS = [
     "prefork",
-    "solo",
+    pytest.param("solo", marks=pytest.mark.slow),
     pytest.param("threads", marks=pytest.mark.slow),
     pytest.param("asyncio", marks=pytest.mark.slow),
     pytest.param("gevent", marks=pytest.mark.slow),
@@ -59,7 +59,7 @@ def test_a_soft_end_lets_finish_what_can(place: Place, pool: str) -> None:
     assert waiting(place) == 0
 
 
-@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize("pool", [*POOLS[:1], "solo", *POOLS[2:]])
 @pytest.mark.parametrize(
     ("number", "setting"),
     [(signal.SIGQUIT, "worker.soft_shutdown_timeout=0.3"), (signal.SIGTERM, "worker.warm_shutdown_timeout=0.3")],
@@ -76,6 +76,7 @@ def test_what_cannot_finish_in_time_is_back_at_once(place: Place, pool: str, num
     assert waiting(place) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pool", POOLS)
 def test_no_attempt_is_charged_for_an_end_in_time(place: Place, pool: str) -> None:
     """A task that outlives the grace of five workers is not taken for one that kills them."""
@@ -137,10 +138,9 @@ def test_it_prints_what_all_threads_are_doing(place: Place, pool: str) -> None:
     worker.wait(timeout=25)
 
 
-@pytest.mark.parametrize("broker", ["redis", pytest.param("amqp", marks=pytest.mark.slow)])
-@pytest.mark.parametrize(
-    "pool", ["prefork", *(pytest.param(pool, marks=pytest.mark.slow) for pool in ("solo", "threads", "asyncio"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("broker", ["redis", "amqp"])
+@pytest.mark.parametrize("pool", ["prefork", "solo", "threads", "asyncio"])
 def test_nothing_is_lost_when_the_grace_is_short(
     request: pytest.FixtureRequest, tmp_path: Path, pool: str, broker: str
 ) -> None:

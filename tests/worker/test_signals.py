@@ -65,7 +65,7 @@ POOLS = {
     "gevent": GREEN,
     "eventlet": GREEN,
 }
-QUICK = ("prefork", "solo")
+QUICK = ("prefork",)
 
 
 @pytest.mark.parametrize(

@@ -130,8 +130,8 @@ class Pool(ABC):
         """What has happened since the last call. Never blocks. Enforces time limits on the way."""
 
     def watched(self, by: Callable[[int], bool]) -> bool:
-        """Tell of a descriptor that is readable whenever ``collect`` would bring something, to who can wait for such.
-        From then on ``wake`` is not called, until this is called again with no for an answer. Default: there is none.
+        """Tell of a descriptor that is readable when ``collect`` would bring something, to who can wait for such. From
+        then on a pool may spare itself ``wake``, until this is called again with no for an answer. Default: none.
 
         Args:
             by: begins to watch a descriptor; returns whether it does.

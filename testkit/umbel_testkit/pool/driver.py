@@ -92,16 +92,20 @@ class Driver:
                 pytest.fail(f"the pool neither woke the loop nor asked for a check in {self._patience} s: {what}")
 
     def watched_until(self, file: int, condition: Callable[[], bool], what: str) -> None:
-        """Run the loop as ``woken_until`` does, but collect only when a descriptor is readable or a check is due."""
+        """Run the loop as ``woken_until`` does, but collect also when a descriptor is readable."""
         end = time.monotonic() + self._patience
         while True:
+            self._woken.clear()
             self.collect()
             if condition():
                 return
-            due, left = self.pool.next_check(), end - time.monotonic()
-            if left <= 0:
-                pytest.fail(f"the descriptor was not readable, and no check asked for, in {self._patience} s: {what}")
-            select.select([file], (), (), left if due is None else min(max(0.0, due), left))
+            due = self.pool.next_check()
+            check = end if due is None else min(end, time.monotonic() + due)
+            while not self._woken.is_set() and not select.select([file], (), (), 0.002)[0]:
+                if time.monotonic() >= end:
+                    pytest.fail(f"no descriptor was readable, nor the loop woken, in {self._patience} s: {what}")
+                if time.monotonic() >= check:
+                    break
 
     def begun(self, *job_ids: int) -> None:
         """Run the loop until these jobs were told to have begun."""

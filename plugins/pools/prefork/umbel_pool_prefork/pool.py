@@ -156,12 +156,16 @@ class PreforkPool(Pool):
             self._look(slot, now, patience, collected)
         self._replace(nursery, now)
         self._assign()
-        if not self._watched:
+        # A thread in between lets reports of short jobs gather, while many are staged.
+        alone = self._watched and all(len(slot.staged) < 2 for slot in self._brood.working)
+        watcher.let(alone)
+        if not alone:
             watcher.arm()
         return collected
 
     def watched(self, by: Callable[[int], bool]) -> bool:
-        """See ``Pool.watched``. Then the watcher's thread keeps still, and a report costs no change of threads."""
+        """See ``Pool.watched``. While few jobs are staged, the watcher's thread then keeps still, and a report costs no
+        change of threads."""
         watcher = self._brood.watcher
         file = watcher.descriptor if watcher is not None else None
         self._watched = file is not None and by(file)

@@ -32,8 +32,11 @@ class Watcher(ABC):
 
     @property
     def descriptor(self) -> int | None:
-        """One that is readable while any of the set is ready; None where there is no such thing."""
+        """One that is readable while any of the set is ready and ``let`` allows it; None where there is none."""
         return None
+
+    def let(self, allowed: bool) -> None:  # noqa: B027 - a default, not a duty
+        """Whether ``descriptor`` tells what is ready. Default: there is none."""
 
     @abstractmethod
     def watch(self, file: int, *, writable: bool = False) -> None:
@@ -86,19 +89,28 @@ class Watcher(ABC):
 
 
 class EpollWatcher(Watcher):
-    """The watcher on Linux: an epoll of the descriptors inside another that fires once each time it is armed."""
+    """The watcher on Linux: an epoll of the descriptors inside another that fires once each time it is armed, and
+    inside a third that is shown to others."""
 
     def __init__(self, wake: Callable[[], None]) -> None:
         super().__init__(wake)
         self._inner = select.epoll()
         self._outer = select.epoll()
         self._known: set[int] = set()
+        self._shown = select.epoll()
+        self._allowed = False
+        self._shown.register(self._inner, 0)
         self._outer.register(self._inner, select.EPOLLIN | select.EPOLLONESHOT)
         self._outer.register(self._stop_read, select.EPOLLIN)
 
     @property
     def descriptor(self) -> int | None:
-        return self._inner.fileno()
+        return self._shown.fileno()
+
+    def let(self, allowed: bool) -> None:
+        if allowed != self._allowed:
+            self._allowed = allowed
+            self._shown.modify(self._inner, select.EPOLLIN if allowed else 0)
 
     def watch(self, file: int, *, writable: bool = False) -> None:
         mask = select.EPOLLIN | select.EPOLLOUT if writable else select.EPOLLIN
@@ -126,6 +138,7 @@ class EpollWatcher(Watcher):
 
     def abandon(self) -> None:
         self._outer.close()
+        self._shown.close()
         self._inner.close()
         os.close(self._stop_read)
         os.close(self._stop_write)

@@ -82,8 +82,7 @@ class Blueprint:
 
     def start(self, context: Context) -> None:
         """Start every step in order. When one fails, those already started are stopped in reverse, and the error goes
-        on to the caller with a note that names the step.
-        """
+        on to the caller with a note that names the step."""
         if self.started:
             raise GraphError(f"the blueprint {self.name!r} is {self.state.value}; stop it before it is started again")
         self._stopped.clear()

@@ -158,6 +158,4 @@ class SoftTimeLimitExceeded(Exception):
 
 
 class JobInterrupted(BaseException):
-    """Raised by a pool or the worker in the middle of a job to end it; subclasses say why. ``execute`` lets it through,
-    and so do tasks that catch ``Exception``.
-    """
+    """Raised in the middle of a job to end it: ``execute`` lets it through, as do tasks that catch ``Exception``."""

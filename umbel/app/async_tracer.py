@@ -10,11 +10,11 @@ from types import CoroutineType
 from typing import Any
 
 from umbel.app.outcome import TaskOutcome
+from umbel.app.steered import SoftLimitReached, Steered
 from umbel.app.tracer import Steps, Tracer, logger, passes
 from umbel.model import current, signals
 from umbel.model.request import Context
 from umbel_kernel.errors import SoftTimeLimitExceeded
-from umbel_kernel.steered import SoftLimitReached
 
 
 class AsyncTracer(Tracer):
@@ -105,12 +105,16 @@ def own(error: BaseException) -> BaseException:
     return error
 
 
-async def start(run: Callable[[Any], Any], job: Any, *, asks: bool) -> Any:
+def start(run: Callable[[Any], Any], job: Any, *, asks: bool) -> Steered:
     """Run a job in the event loop.
 
     Args:
         run: makes the outcome of a job that cannot be run, or else a coroutine that brings its outcome.
         asks: it asks the store first, so it goes to a thread.
     """
+    return Steered(_start(run, job, asks))
+
+
+async def _start(run: Callable[[Any], Any], job: Any, asks: bool) -> Any:
     made = await asyncio.to_thread(run, job) if asks else run(job)
     return made if type(made) is tuple else await made

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from umbel.app.outbox import END_HEADER
@@ -19,7 +18,7 @@ from umbel.model.later import Later
 from umbel.model.request import Context
 from umbel.wire.inbound import read_body
 from umbel_kernel.errors import ContentError, OperationalError, UmbelError
-from umbel_kernel.spi.pool import Job
+from umbel_kernel.spi.pool import Job, JobCoroutine
 
 if TYPE_CHECKING:
     from umbel.app import async_tracer
@@ -66,7 +65,7 @@ class Runner:
         request = self.request(job, headers, args, kwargs, embed)
         return tracer.packed(request, args, kwargs)
 
-    def coroutine(self, job: Job) -> Coroutine[Any, Any, Any] | None:
+    def coroutine(self, job: Job) -> JobCoroutine | None:
         """For pools that run coroutines: one that runs a job, or None of a task that is none."""
         name = job.headers["task"]
         native = self._natives.get(name)
@@ -74,7 +73,7 @@ class Runner:
             native = self._natives[name] = is_async(self.app.tasks[name])
         if not native:
             return None
-        made: Coroutine[Any, Any, Any] = async_tracer.start(self, job, asks=END_HEADER in job.headers)
+        made: JobCoroutine = async_tracer.start(self, job, asks=END_HEADER in job.headers)
         return made
 
     def interrupt(self, job_id: int, error: Exception) -> bool:

@@ -18,10 +18,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from umbel.app.async_tracer import own
+from umbel.app.steered import Steered
 from umbel.app.tracer import passes
 from umbel.model import current
 from umbel_kernel.errors import JobInterrupted, SoftTimeLimitExceeded
-from umbel_kernel.steered import Steered
 
 logger = logging.getLogger("umbel.app.trace")
 
@@ -45,7 +45,7 @@ class SlotLoop:
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run a coroutine to its end; raises what it raises."""
         steered = Steered(coroutine)
-        task = self.loop.create_task(steered)
+        task: asyncio.Task[Any] = self.loop.create_task(steered)
         self._running = current.get_outermost_request(), steered, task
         try:
             return self._until_done(steered, task)

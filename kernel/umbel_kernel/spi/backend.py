@@ -48,9 +48,7 @@ class Record:
     content_encoding: str = "utf-8"  # or ``binary``
     expires: float | None = None  # seconds to keep it; None for ever
     reply_to: str | None = None  # the ``reply_to`` of the task's message, for a backend with ``REPLY_TO``
-    fence: int = (
-        0  # which run of the task it is of: a later run, also after a redelivery, has a higher one; below 2**53
-    )
+    fence: int = 0  # of which run of the task: a later one, also after a redelivery, has a higher; below 2**53
 
 
 @dataclass(slots=True)

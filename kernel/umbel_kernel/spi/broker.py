@@ -83,8 +83,7 @@ class Consumer(ABC):
 
     def extend(self, deliveries: Sequence[Delivery]) -> None:  # noqa: B027 - a default, not a duty
         """Keep the hold on these for one more lease; with none it only says that this consumer lives. May be called
-        from another thread. Default: does nothing, for brokers whose hold lasts as long as the connection.
-        """
+        from another thread. Default: does nothing, for brokers whose hold lasts as long as the connection."""
 
     @property
     def lease(self) -> float | None:
@@ -193,8 +192,7 @@ class Broker(ABC):
     def post(self, messages: Sequence[Message], *, timeout: float = 5.0) -> None:
         """Like ``publish``, but may return before the broker has confirmed. Default: ``publish``.
 
-        What turns out not to have been taken is in ``failed`` of the error that a later call raises.
-        """
+        What turns out not to have been taken is in ``failed`` of the error that a later call raises."""
         self.publish(messages, timeout=timeout)
 
     def flush(self, *, timeout: float = 5.0) -> None:  # noqa: B027
@@ -209,8 +207,7 @@ class Broker(ABC):
     def consumer(self, queues: Sequence[Queue], *, prefetch: int = 0, name: str = "", identity: str = "") -> Consumer:
         """Begin to read from these queues, which are declared. ``prefetch`` is the most that the broker should send
         ahead; 0 leaves it to the plugin. ``name`` says who reads, for people who look into the broker. ``identity`` is
-        that of a consumer whose connection was lost, to go on with what it holds; an unknown one begins anew.
-        """
+        that of a consumer whose connection was lost, to go on with what it holds; an unknown one begins anew."""
 
     @abstractmethod
     def close(self) -> None:

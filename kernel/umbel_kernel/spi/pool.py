@@ -45,8 +45,7 @@ class Job:
 @dataclass(slots=True)
 class Outcome:
     """How a job ended: with what ``execute`` returned, or with an error of the pool's own, such as ``WorkerLostError``,
-    ``TimeLimitExceeded`` or ``Terminated``. ``execute`` itself raises nothing but what kills its process.
-    """
+    ``TimeLimitExceeded`` or ``Terminated``. ``execute`` itself raises nothing but what kills its process."""
 
     job_id: int
     value: Any = None
@@ -56,11 +55,19 @@ class Outcome:
 @dataclass(slots=True)
 class Collected:
     """What has happened in a pool since the last ``collect``: ids of jobs that began to run, each told once and not
-    after it finished, and how jobs ended; a job that began and ended since then is in both.
-    """
+    after it finished, and how jobs ended; a job that began and ended since then is in both."""
 
     started: list[int] = field(default_factory=list)
     finished: list[Outcome] = field(default_factory=list)
+
+
+class JobCoroutine(Coroutine[Any, Any, Any]):
+    """What runs a job in an event loop."""
+
+    @abstractmethod
+    def soften(self, task: Any, *args: Any) -> None:
+        """Called in the loop, once, when the soft limit is up: raise ``SoftTimeLimitExceeded(*args)`` at the ``await``
+        where the ``asyncio.Task`` is that runs this. It does not count as cancelled."""
 
 
 @dataclass(slots=True)
@@ -75,8 +82,7 @@ class PoolOptions:
 
     ``interrupt`` is asked where a job runs before a pool raises an error in the middle of ``execute``; it returns
     whether it raises that itself at a better place, as in the coroutine that runs there. Callable from any thread and
-    from a signal handler.
-    """
+    from a signal handler."""
 
     max_jobs_per_child: int | None = None  # replace a child after so many jobs; None for never
     max_memory_per_child: int | None = None  # replace a child that grew over so many KiB, after its job
@@ -87,7 +93,7 @@ class PoolOptions:
     lead: Callable[[], bool] | None = None
     finalize: Callable[[], None] | None = None
     prepare: Callable[[], None] | None = None  # called before each fork, in the process that forks
-    coroutine: Callable[[Job], Coroutine[Any, Any, Any] | None] | None = None
+    coroutine: Callable[[Job], JobCoroutine | None] | None = None
     interrupt: Callable[[int, Exception], bool] | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)  # values of ``Pool.settings`` by their names
 
@@ -118,8 +124,7 @@ class Pool(ABC):
     @abstractmethod
     def submit(self, jobs: Sequence[Job]) -> None:
         """Take jobs to run, in order, as slots get free. Never blocks, whatever their number. The worker submits little
-        more than there are free slots, or many at once while jobs are short.
-        """
+        more than there are free slots, or many at once while jobs are short."""
 
     @abstractmethod
     def withdraw(self, job_ids: Sequence[int]) -> list[int]:
@@ -130,21 +135,14 @@ class Pool(ABC):
         """What has happened since the last call. Never blocks. Enforces time limits on the way."""
 
     def watched(self, by: Callable[[int], bool]) -> bool:
-        """Tell of a descriptor that is readable when ``collect`` would bring something, to who can wait for such. From
-        then on a pool may spare itself ``wake``, until this is called again with no for an answer. Default: none.
-
-        Args:
-            by: begins to watch a descriptor; returns whether it does.
-
-        Returns:
-            Whether one is watched.
-        """
+        """Tell of a descriptor that is readable whenever ``collect`` would bring something: ``by`` begins to watch it,
+        and returns whether it does. From then on ``wake`` is not called, until this is called again with no for an
+        answer. Returns whether one is watched. Default: there is none."""
         return False
 
     def next_check(self) -> float | None:
         """Seconds until ``collect`` should be called although nobody woke the loop, or None. A pool that enforces time
-        limits in ``collect`` says here when the next one is due.
-        """
+        limits in ``collect`` says here when the next one is due."""
         return None
 
     def cancel(self, job_id: int, signal: str = "TERM") -> bool:
@@ -157,8 +155,7 @@ class Pool(ABC):
 
     def flag(self, job_id: int) -> bool:
         """A running job was set to ``cancelled``: let it know where it runs. Returns whether it can. Default: it sees
-        that itself, for a pool whose jobs are the objects that were submitted.
-        """
+        that itself, for a pool whose jobs are the objects that were submitted."""
         return True
 
     def grow(self, count: int = 1) -> None:
@@ -180,11 +177,9 @@ class Pool(ABC):
     @abstractmethod
     def close(self) -> None:
         """Take no more jobs. Running and submitted ones go on; ``collect`` still brings their outcomes. Does not wait;
-        a second call does nothing.
-        """
+        a second call does nothing."""
 
     @abstractmethod
     def terminate(self, *, timeout: float = 5.0) -> None:
         """End everything now: running jobs are ended where that is possible, their outcomes are lost. Also called after
-        ``close`` when all is done, to free what the pool holds. Never raises; a second call does nothing.
-        """
+        ``close`` when all is done, to free what the pool holds. Never raises; a second call does nothing."""

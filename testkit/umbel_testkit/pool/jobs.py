@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from umbel_kernel.errors import SoftTimeLimitExceeded
-from umbel_kernel.spi.pool import Job
+from umbel_kernel.spi.pool import Job, JobCoroutine
 
 PAUSE = 0.005
 _kept: list[bytearray] = []
@@ -176,10 +176,46 @@ COROUTINES: dict[str, Callable[[Job], Coroutine[Any, Any, Any]]] = {
 }  # fmt: skip
 
 
-def coroutine(job: Job) -> Coroutine[Any, Any, Any] | None:
+class Softened(JobCoroutine):
+    """A coroutine whose ``await`` ends with the error of a soft limit, once it is told that this is up."""
+
+    def __init__(self, inner: Coroutine[Any, Any, Any]) -> None:
+        self._inner = inner
+        self._error: Exception | None = None
+
+    def soften(self, task: Any, *args: Any) -> None:
+        """See ``JobCoroutine.soften``."""
+        self._error = SoftTimeLimitExceeded(*args)
+        task.cancel()
+        task.uncancel()
+
+    def throw(self, *raised: Any) -> Any:
+        """Raise something at the ``await``; a soft limit in place of the cancellation that brings it."""
+        error, self._error = self._error, None
+        return self._inner.throw(*raised) if error is None else self._inner.throw(error)
+
+    def send(self, value: Any) -> Any:
+        """Go on."""
+        return self._inner.send(value)
+
+    def close(self) -> None:
+        """End it."""
+        self._inner.close()
+
+    def __await__(self) -> Any:
+        return self
+
+    def __iter__(self) -> Any:
+        return self
+
+    def __next__(self) -> Any:
+        return self._inner.send(None)
+
+
+def coroutine(job: Job) -> JobCoroutine | None:
     """What the suites give to a pool with ``ASYNC`` as ``PoolOptions.coroutine``: does what the header ``do`` says."""
     make = COROUTINES.get(job.headers["do"])
-    return None if make is None else make(job)
+    return None if make is None else Softened(make(job))
 
 
 def note(path: str) -> None:

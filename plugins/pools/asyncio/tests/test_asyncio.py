@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from umbel.app.steered import Steered
 from umbel_kernel.errors import NotSupported, PoolError, SoftTimeLimitExceeded, Terminated, TimeLimitExceeded
 from umbel_kernel.spi.pool import Job, Outcome, PoolOptions
 from umbel_pool_asyncio import AsyncioPool
@@ -32,7 +33,12 @@ class Opened:
         self.woken = threading.Event()
         self.started: list[int] = []
         self.ended: dict[int, Outcome] = {}
-        self.pool.open(size, self.execute, self.woken.set, PoolOptions(coroutine=make, settings=settings))
+
+        def steered(job: Job) -> Steered | None:
+            made = make(job)
+            return None if made is None else Steered(made)
+
+        self.pool.open(size, self.execute, self.woken.set, PoolOptions(coroutine=steered, settings=settings))
 
     def execute(self, job: Job) -> Any:
         return threading.current_thread().name

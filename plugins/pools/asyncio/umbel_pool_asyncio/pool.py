@@ -7,11 +7,11 @@ import contextlib
 import importlib
 import os
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from umbel_kernel.errors import NotSupported, PoolError, Terminated, TimeLimitExceeded, WorkerLostError
-from umbel_kernel.spi.pool import Collected, Job, Outcome, Pool, PoolCapability, PoolOptions
+from umbel_kernel.spi.pool import Collected, Job, JobCoroutine, Outcome, Pool, PoolCapability, PoolOptions
 from umbel_pool_asyncio.limits import Due, Limits
 from umbel_pool_asyncio.loop_thread import LoopThread, logger
 from umbel_pool_asyncio.run import Run, label
@@ -56,7 +56,7 @@ class AsyncioPool(Pool):
 
     def __init__(self) -> None:
         self._jobs: deque[Job] = deque()
-        self._unbegun: dict[int, Coroutine[Any, Any, Any]] = {}
+        self._unbegun: dict[int, JobCoroutine] = {}
         self._begun: deque[int] = deque()
         self._ended: deque[Outcome] = deque()
         self._runs: dict[int, Run] = {}
@@ -297,7 +297,7 @@ class AsyncioPool(Pool):
             if coroutine is None:
                 continue
             begun.append(job.id)
-            run = Run(job, self._run(job, coroutine), home.loop)
+            run = Run(job, coroutine, self._run(job, coroutine), home.loop)
             runs[job.id] = run
             if job.soft_limit is not None or job.hard_limit is not None:
                 self._limits.begin(run)
@@ -305,7 +305,7 @@ class AsyncioPool(Pool):
         if watchdog is not None and watchdog.asleep and runs:
             watchdog.rouse()
 
-    async def _run(self, job: Job, coroutine: Coroutine[Any, Any, Any]) -> None:
+    async def _run(self, job: Job, coroutine: JobCoroutine) -> None:
         try:
             outcome = Outcome(job.id, await coroutine)
         except GeneratorExit:

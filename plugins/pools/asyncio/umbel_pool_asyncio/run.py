@@ -7,8 +7,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from umbel_kernel.errors import PoolError
-from umbel_kernel.spi.pool import Job
-from umbel_kernel.steered import Steered
+from umbel_kernel.spi.pool import Job, JobCoroutine
 
 
 class Run:
@@ -19,17 +18,19 @@ class Run:
         task: what runs it in the event loop.
     """
 
-    __slots__ = ("_steered", "job", "task", "verdict")
+    __slots__ = ("_coroutine", "job", "task", "verdict")
 
-    def __init__(self, job: Job, coroutine: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, job: Job, coroutine: JobCoroutine, around: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop
+    ) -> None:
         self.job = job
         self.verdict: PoolError | None = None
-        self._steered = Steered(coroutine)
-        self.task: asyncio.Task[Any] = asyncio.Task(self._steered, loop=loop)
+        self._coroutine = coroutine
+        self.task: asyncio.Task[Any] = asyncio.Task(around, loop=loop)
 
     def soften(self) -> None:
         """In the loop: the soft limit is up."""
-        self._steered.soften(self.task, self.job.soft_limit)
+        self._coroutine.soften(self.task, self.job.soft_limit)
 
     def cancel(self) -> None:
         """In the loop: end it."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Generator
-from typing import Any
+from typing import Any, cast
 
 from umbel_kernel.errors import SoftTimeLimitExceeded
+from umbel_kernel.spi.pool import JobCoroutine
 
 
 class SoftLimitReached(SoftTimeLimitExceeded, asyncio.CancelledError):
@@ -15,8 +16,10 @@ class SoftLimitReached(SoftTimeLimitExceeded, asyncio.CancelledError):
     """
 
 
-class Steered(Coroutine[Any, Any, Any]):
-    """Wraps a coroutine for an ``asyncio.Task``. All of it belongs to the thread of the loop."""
+class Steered(JobCoroutine):
+    """Wraps a coroutine, for an ``asyncio.Task`` or for a coroutine that awaits it. All of it belongs to the thread of
+    the loop.
+    """
 
     __slots__ = ("_error", "_inner")
 
@@ -29,12 +32,7 @@ class Steered(Coroutine[Any, Any, Any]):
         return getattr(self._inner, name)
 
     def soften(self, task: asyncio.Task[Any], *args: Any) -> None:
-        """Raise a soft limit in the coroutine, once, at the ``await`` where it is, which ends as by a cancellation.
-
-        Args:
-            task: what runs the coroutine. It does not count as cancelled.
-            args: of the error.
-        """
+        """See ``JobCoroutine.soften``: the ``await`` ends as by a cancellation."""
         if not task.done():
             self._error = SoftLimitReached(*args)
             task.cancel()
@@ -59,5 +57,11 @@ class Steered(Coroutine[Any, Any, Any]):
         self._inner.close()
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        # For a coroutine that awaits this one: nothing can be raised here then, but in what its task runs.
-        return self._inner.__await__()
+        # Whoever awaits this one sends and throws here, and not into the coroutine itself.
+        return cast("Generator[Any, Any, Any]", self)
+
+    def __iter__(self) -> Steered:
+        return self
+
+    def __next__(self) -> Any:
+        return self.send(None)

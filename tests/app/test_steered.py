@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from umbel.app.steered import SoftLimitReached, Steered
 from umbel_kernel.errors import SoftTimeLimitExceeded
-from umbel_kernel.steered import SoftLimitReached, Steered
 
 
 async def run(coroutine: Any, *, after: int = 3) -> Any:

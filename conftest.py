@@ -17,6 +17,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long a machine takes for an example says nothing of what it shows.
+settings.register_profile("umbel", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("umbel")
 
 REDIS_URL = os.environ.get("UMBEL_TEST_REDIS_URL", "redis://127.0.0.1:6379/9")
 AMQP_URL = os.environ.get("UMBEL_TEST_AMQP_URL", "amqp://guest:guest@127.0.0.1:5672//")

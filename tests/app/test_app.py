@@ -356,3 +356,4 @@ def test_annotations_that_are_none(app: Umbel) -> None:
     app.conf.task_annotations = [7]
     with pytest.raises(ConfigurationError, match="is no mapping of task names"):
         app.finalize()
+    app.conf.task_annotations = None  # the shared tasks that later tests write are this app's, too, while it is there

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -109,7 +110,8 @@ def test_a_file_that_may_only_be_read(make: Make, path: Path, tmp_path: Path) ->
     for each in tmp_path.iterdir():
         each.chmod(0o444)
     tmp_path.chmod(0o555)
-    parents = {parent: parent.stat().st_mode for parent in list(tmp_path.parents)[:2]}
+    modes = {parent: parent.stat().st_mode for parent in tmp_path.parents}
+    parents = {parent: mode for parent, mode in modes.items() if not mode & stat.S_IXOTH}
     for parent in parents:
         parent.chmod(0o755)
 

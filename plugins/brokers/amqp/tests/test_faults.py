@@ -158,3 +158,22 @@ def test_who_is_struck_while_writing_leaves_no_half_frame_behind(
         bodies += [delivery.body for delivery in consumer.receive(10, 0.5)]
     consumer.close()
     assert bodies == [b"before", b"torn", b"after"]
+
+
+def test_what_was_written_before_an_interruption_is_not_sent_again(
+    broker: AmqpBroker, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker.publish([Message(b"before", queue.name)])
+    write = os.write
+
+    def strike(descriptor: int, data: bytes) -> int:
+        write(descriptor, data)
+        raise Struck
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", strike)
+        with pytest.raises(Struck):
+            broker.post([Message(b"whole", queue.name)])
+    broker.post([Message(b"after", queue.name)])
+    broker.flush()
+    assert broker.size([queue.name]) == {queue.name: 3}

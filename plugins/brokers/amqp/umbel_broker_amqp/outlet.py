@@ -30,6 +30,7 @@ _LEAST = 0.05
 _BURST = 0.001
 _LULL = 0.02
 _SUSTAINED = 100
+_DOUBT = 1.0
 
 _ended: dict[str, float] = {}
 """When a connection last ended with messages unconfirmed, by its address. An outlet that fails is replaced."""
@@ -73,6 +74,7 @@ class Outlet:
         self._looked = 0.0
         self._streak = 0
         self._last = 0.0
+        self._doubtful = False
         self._gathered = Gathered(self._write_soon)
         self._patience = 0.0
         self.epoch = 0
@@ -273,6 +275,8 @@ class Outlet:
             asks: whether the server is to answer when it has taken them.
             gathers: whether they may be written with the next ones.
         """
+        if self._doubtful:
+            self._find_out(timeout)
         unconfirmed = self._unconfirmed
         session = self._session
         sent = False
@@ -302,9 +306,28 @@ class Outlet:
             if not sent:
                 unconfirmed.lost += messages
             raise
+        except BaseException:
+            # Ctrl-C or a time limit: nobody knows what of it was written.
+            self._doubtful = True
+            raise
+
+    def _find_out(self, timeout: float) -> None:
+        """After an interruption: wait for confirms as long as they come, and go on with another connection. What is not
+        confirmed by then was not written, or in part."""
+        end = time.monotonic() + timeout
+        session, unconfirmed = self._session, self._unconfirmed
+        try:
+            while session is not None and len(unconfirmed):
+                if not session.wait(min(_DOUBT, max(0.0, end - time.monotonic()))):
+                    break
+                session.read()
+        except (OperationalError, ChannelError) as error:
+            logger.debug("what was written before an interruption is not confirmed: %s", error)
+        self._drop()
+        self._doubtful = False
 
     def _write_gathered(self, session: Session) -> None:
-        if self._gathered:
+        if self._gathered and not self._doubtful:
             session.write(self._gathered.take(), self._patience)
 
     def _write_soon(self) -> None:

@@ -58,6 +58,7 @@ class Session:
         on_returned: OnContent | None = None,
     ) -> None:
         self._shown = address.shown
+        self._publishes = on_settled is not None
         self._inbound = Inbound(on_content, on_settled, on_returned)
         self._asked = 0
         self._verdict = ""
@@ -170,8 +171,10 @@ class Session:
             except (*_FOREIGN, ValueError) as error:
                 raise self._ours(error) from error
             except BaseException:
-                # A task's time limit, for one: part of a frame may have been sent.
-                self.abandon()
+                # A task's time limit, for one: part of a frame may have been sent. Who publishes learns of that by the
+                # confirms.
+                if not self._publishes:
+                    self.abandon()
                 raise
 
     def asking(self, data: bytes) -> bytes:

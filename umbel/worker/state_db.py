@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import logging
-import sqlite3
 import threading
 import time
 from collections.abc import Iterable
 from contextlib import closing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from umbel.model.later import Later
 from umbel.results.revocations import EXPIRES, Stamps
 from umbel.worker.revoked import LIMIT, Revoked
 from umbel_kernel.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import sqlite3
+else:
+    sqlite3 = Later("sqlite3")
 
 logger = logging.getLogger("umbel.worker.state_db")
 

@@ -91,12 +91,12 @@ def place(tmp_path: Path) -> Iterator[Callable[..., Place]]:
         each.close()
 
 
-def answers(**settings: Any) -> int:
-    """Whether a worker answers when Celery asks: 1 or 0."""
+def answers(**settings: Any) -> bool:
+    """Whether a worker answers when Celery asks; what is asked before the worker listens reaches nobody."""
     theirs = Celery("probe")
     theirs.conf.update(settings)
     try:
-        return len(theirs.control.ping(timeout=20, limit=1))
+        return any(theirs.control.ping(timeout=2, limit=1) for _ in range(15))
     finally:
         theirs.close()
 
@@ -160,7 +160,7 @@ def test_users_with_no_more_rights_than_the_readmes_say(place: Callable[..., Pla
     )
     assert [result.get(timeout=15) for result in made.send(1, 2, 3)] == [1, 2, 3]
     prefix = {"global_keyprefix": "myapp."}
-    assert answers(broker_url=redis_server.url, broker_transport_options=prefix) == 1
+    assert answers(broker_url=redis_server.url, broker_transport_options=prefix)
     assert [key for key in direct.keys("*") if not key.startswith(b"myapp.")] == []
     refused = {entry["object"] for entry in direct.acl_log()}
     assert refused <= {"client|setinfo"}, refused
@@ -179,7 +179,7 @@ def test_tls_from_the_settings(place: Callable[..., Place], start_redis: Callabl
     url = f"rediss://{server.place}/1"
     made = place(broker_url=url, result_backend=url, broker_use_ssl=tls, redis_backend_use_ssl=tls)
     assert [result.get(timeout=15) for result in made.send(1, 2, 3)] == [1, 2, 3]
-    assert answers(broker_url=url, broker_use_ssl={**tls, "ssl_cert_reqs": "required"}) == 1
+    assert answers(broker_url=url, broker_use_ssl={**tls, "ssl_cert_reqs": "required"})
     assert made.log() == ""
 
 

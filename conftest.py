@@ -23,8 +23,16 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("umbel", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("umbel")
 
+BESIDE = 3
+"""How many files of tests run side by side when all do: most of their time is waiting."""
+
 REDIS_URL = os.environ.get("UMBEL_TEST_REDIS_URL", "redis://127.0.0.1:6379/9")
 AMQP_URL = os.environ.get("UMBEL_TEST_AMQP_URL", "amqp://guest:guest@127.0.0.1:5672//")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """How many processes ``-n auto`` means: none for files that were asked for, so that a debugger can be used."""
+    return 0 if config.args_source is pytest.Config.ArgsSource.ARGS else BESIDE
 
 
 class RedisServer:

@@ -36,6 +36,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(Session, "write", noted)
     monkeypatch.setattr("umbel_broker_amqp.outlet._SUSTAINED", 0)
+    monkeypatch.setattr("umbel_broker_amqp.outlet._CLOSE", float("inf"))
     monkeypatch.setattr(gathered, "_LONG", 60.0)
     return found
 
@@ -67,6 +68,17 @@ def test_large_ones_do_not_wait(direct: AmqpBroker, queue: Queue, written: list[
     direct.publish([Message(b"last", queue.name)])
     assert written == [2, 2]
     assert direct.size([queue.name]) == {queue.name: 4}
+
+
+@pytest.mark.usefixtures("slow")
+def test_nor_do_those_that_follow_after_a_pause(
+    direct: AmqpBroker, queue: Queue, written: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As calls do of which each waits for the result of the one before."""
+    post(direct, queue, 2)
+    monkeypatch.setattr("umbel_broker_amqp.outlet._CLOSE", 0.0)
+    post(direct, queue, 2)
+    assert written == [3, 1]
 
 
 def test_nor_do_those_after_which_none_comes(direct: AmqpBroker, queue: Queue, written: list[int]) -> None:

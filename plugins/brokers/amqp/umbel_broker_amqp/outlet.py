@@ -30,6 +30,7 @@ _LEAST = 0.05
 _BURST = 0.001
 _LULL = 0.02
 _SUSTAINED = 100
+_CLOSE = 0.0003
 _DOUBT = 1.0
 
 _ended: dict[str, float] = {}
@@ -148,10 +149,11 @@ class Outlet:
                 if message.exchange and message.exchange not in self._exchanges:
                     return self.publish(messages, timeout)
             unconfirmed = self._unconfirmed
-            bursts = self._confirms and self._is_in_burst()
-            asks = self._confirms and not bursts
+            pause = time.monotonic() - self._last
+            bursts = self._confirms and self._is_in_burst(pause)
+            asks, gathers = self._confirms and not bursts, bursts and pause <= _CLOSE
             try:
-                self._send(messages, timeout, look=self._is_due(len(messages)), asks=asks, gathers=bursts)
+                self._send(messages, timeout, look=self._is_due(len(messages)), asks=asks, gathers=gathers)
                 if asks:
                     self._await_arrival(time.monotonic() + timeout, timeout)
                 if len(unconfirmed) > self._room:
@@ -237,10 +239,9 @@ class Outlet:
         finally:
             self.lock.release()
 
-    def _is_in_burst(self) -> bool:
-        """Whether so many posts have followed one another that this one does not wait. A lull, in which this process
-        had to let others run, does not end a burst."""
-        pause = time.monotonic() - self._last
+    def _is_in_burst(self, pause: float) -> bool:
+        """Whether so many posts have followed one another, this one after so many seconds, that it does not wait. A
+        lull, in which this process had to let others run, does not end a burst."""
         if pause <= _BURST:
             self._streak += 1
         elif pause > _LULL:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from harness.bench import Bench
 from harness.failure import Failure
@@ -41,58 +41,72 @@ def filled(bench: Bench, shelf: Stock, count: int) -> None:
     shelf.put(_kept[key])
 
 
-def drain(settings: Settings, contender: dict[str, Any], setup: dict[str, Any], broker: str) -> dict[str, float]:
-    """Rate from the first executed task to the last; CPU of the worker's whole tree in that time; memory after it."""
-    count = max(20, int(settings.tasks * setup["share"]))
-    with Bench(settings, contender["name"], broker, "drain") as bench:
+class Drained(NamedTuple):
+    """What a worker was seen to do with a full queue."""
+
+    times: list[int]  # of all marks, nanoseconds
+    started: int  # when the worker was, on the same clock
+    begun: int  # marks there already when CPU began to be counted
+    cpu: float  # seconds, of the whole tree
+    rss: float
+    pss: float
+
+
+def drained(
+    settings: Settings,
+    contender: dict[str, Any],
+    setup: dict[str, Any],
+    broker: str,
+    measure: str,
+    count: int,
+    marks: int,
+) -> Drained:
+    """Let a worker loose on `count` messages, which leave so many marks together."""
+    with Bench(settings, contender["name"], broker, measure) as bench:
         shelf = stock(bench, contender)
         try:
             filled(bench, shelf, count)
             with Worker(bench, setup) as worker:
                 worker.wait(1)
                 before, begun = worker.tree.cpu(), bench.ledger.count()
-                worker.wait(count)
-                after = worker.tree.cpu()
+                worker.wait(marks)
+                cpu = worker.tree.cpu() - before
                 rss, pss = worker.tree.memory()
-                times = bench.ledger.times()
+                return Drained(bench.ledger.times(), worker.started, begun, cpu, rss, pss)
         finally:
             shelf.clear()
+
+
+def drain(settings: Settings, contender: dict[str, Any], setup: dict[str, Any], broker: str) -> dict[str, float]:
+    """Rate from the first executed task to the last; CPU of the worker's whole tree in that time; memory after it."""
+    count = max(20, int(settings.tasks * setup["share"]))
+    seen = drained(settings, contender, setup, broker, "drain", count, count)
+    times = seen.times
     # The first sighting comes a few milliseconds after the first task: what ran before it is in neither figure of CPU.
-    rest = count - begun
+    rest = count - seen.begun
     sample = {
         "rate": (count - 1) / ((times[count - 1] - times[0]) / 1e9),
-        "startup": (times[0] - worker.started) / 1e9,
-        "rss": rss,
-        "pss": pss,
+        "startup": (times[0] - seen.started) / 1e9,
+        "rss": seen.rss,
+        "pss": seen.pss,
         "executed": float(len(times)),
     }
     if rest >= count / 2:
-        sample["cpu"] = (after - before) / rest * 1e6
+        sample["cpu"] = seen.cpu / rest * 1e6
     return sample
 
 
 def naps(settings: Settings, contender: dict[str, Any], setup: dict[str, Any], broker: str) -> dict[str, float]:
     """Coroutines that sleep: from the start of the first to the end of the last; CPU of the whole tree in that time."""
     count = settings.naps
-    with Bench(settings, contender["name"], broker, "async") as bench:
-        shelf = stock(bench, contender)
-        try:
-            filled(bench, shelf, count)
-            with Worker(bench, setup) as worker:
-                worker.wait(1)
-                before, begun = worker.tree.cpu(), bench.ledger.count()
-                # Each leaves a mark when it starts and one when it ends.
-                worker.wait(2 * count)
-                after = worker.tree.cpu()
-                rss, pss = worker.tree.memory()
-                times = bench.ledger.times()
-        finally:
-            shelf.clear()
+    # Each leaves a mark when it starts and one when it ends.
+    seen = drained(settings, contender, setup, broker, "async", count, 2 * count)
+    times = seen.times
     return {
         "seconds": (times[2 * count - 1] - times[0]) / 1e9,
-        "cpu": (after - before) / (count - begun) * 1e6,
-        "rss": rss,
-        "pss": pss,
+        "cpu": seen.cpu / (count - seen.begun) * 1e6,
+        "rss": seen.rss,
+        "pss": seen.pss,
         "executed": len(times) / 2,
     }
 
